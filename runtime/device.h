@@ -1,0 +1,215 @@
+// A machine that runs kernels: a GPU through the CUDA driver ("cuda:0") or the CPU emulator of the PTX
+// text ("emu:sm90"). Everything above this header is blind to which one it is.
+//
+//   PTXSMITH_ASSIGN_OR_RETURN(std::shared_ptr<Device> device, Device::Open("auto"));
+//   PTXSMITH_ASSIGN_OR_RETURN(Buffer x, device->Allocate(4096, "x"));
+//   PTXSMITH_ASSIGN_OR_RETURN(Stream stream, device->NewStream());
+//
+// Thread-safety: a Device, its profile and its modules may be used from any thread. A Buffer, Stream or
+// Event belongs to one thread at a time; work on one stream runs in order.
+//
+// Lifetime: Buffer, Stream, Event and Module keep their device alive, so destruction order is free.
+//
+// Errors: no driver or no such GPU Unavailable; out of memory ResourceExhausted; an illegal access or any
+// other fault of a kernel Internal (on a GPU such a fault ends the context: later calls repeat it); a
+// request beyond the limits of the device FailedPrecondition.
+#ifndef PTXSMITH_RUNTIME_DEVICE_H_
+#define PTXSMITH_RUNTIME_DEVICE_H_
+
+#include <array>
+#include <cstddef>
+#include <cstdint>
+#include <memory>
+#include <string>
+#include <vector>
+
+#include "absl/status/status.h"
+#include "absl/status/statusor.h"
+#include "absl/strings/string_view.h"
+#include "codegen/kernel_spec.h"
+#include "codegen/target.h"
+
+namespace ptxsmith {
+
+class Buffer;
+class Device;
+class Event;
+class Stream;
+
+// An address in a device's memory. Not dereferenceable on the host.
+using DevicePtr = uint64_t;
+
+// What a device is. Immutable after Open.
+struct DeviceProfile {
+  std::string name;         // "cuda:0", "emu:sm90"
+  std::string description;  // "NVIDIA H200", "PTX emulator"
+  Target target;            // what kernels for it should be generated for
+  bool emulated = false;
+  int driver_version = 0;      // CUDA version of the driver, 13000 for 13.0; 0 on the emulator
+  PtxVersion max_ptx;          // newest `.version` it loads
+  uint32_t sm_count = 1;       // multiprocessors; host threads on the emulator
+  uint32_t max_shared = 0;     // bytes per block with opt-in
+  uint64_t total_memory = 0;   // bytes
+  uint64_t l2_bytes = 0;
+};
+
+// Registers, spills and time of one compilation, as far as the device tells.
+struct CompileInfo {
+  double milliseconds = 0;  // load of the text to a callable function
+  int registers = 0;        // per thread
+  int spill_bytes = 0;      // local memory per thread
+  std::string log;          // the compiler's own words
+};
+
+// A kernel compiled for one device. Immutable and shareable between threads.
+class Module {
+ public:
+  virtual ~Module() = default;
+  virtual const KernelSpec& spec() const = 0;
+  virtual const CompileInfo& info() const = 0;
+  virtual const std::shared_ptr<Device>& device() const = 0;
+};
+
+// Geometry and arguments of one launch in the driver's form: params[i] points at the value of parameter i
+// (8 bytes for a pointer, 4 for a scalar).
+struct RawLaunch {
+  const Module* module = nullptr;
+  std::array<uint32_t, 3> grid = {1, 1, 1};
+  uint32_t dynamic_shared = 0;
+  void* const* params = nullptr;
+};
+
+// The interface of a device's back end. Users call Device; only Stream, Event and Buffer call this.
+// Handles are opaque to the caller. Work on a stream is ordered; host memory given to a copy must stay
+// valid until the stream is synchronized.
+class DeviceBackend {
+ public:
+  using Handle = uint64_t;
+
+  virtual ~DeviceBackend() = default;
+  virtual absl::StatusOr<DevicePtr> RawAllocate(uint64_t bytes, absl::string_view name) = 0;
+  virtual absl::Status RawFree(DevicePtr ptr) = 0;
+
+  virtual absl::StatusOr<Handle> RawNewStream() = 0;
+  virtual absl::Status RawDestroyStream(Handle stream) = 0;
+  virtual absl::Status RawSynchronize(Handle stream) = 0;
+  virtual absl::Status RawCopyToDevice(Handle stream, DevicePtr to, const void* from,
+                                       uint64_t bytes) = 0;
+  virtual absl::Status RawCopyToHost(Handle stream, void* to, DevicePtr from, uint64_t bytes) = 0;
+  virtual absl::Status RawCopyOnDevice(Handle stream, DevicePtr to, DevicePtr from,
+                                       uint64_t bytes) = 0;
+  virtual absl::Status RawFill(Handle stream, DevicePtr to, uint8_t value, uint64_t bytes) = 0;
+  virtual absl::Status RawLaunchKernel(Handle stream, const RawLaunch& launch) = 0;
+
+  virtual absl::StatusOr<Handle> RawNewEvent() = 0;
+  virtual absl::Status RawDestroyEvent(Handle event) = 0;
+  virtual absl::Status RawRecord(Handle event, Handle stream) = 0;
+  virtual absl::Status RawWait(Handle stream, Handle event) = 0;  // the stream waits for the event
+  virtual absl::StatusOr<double> RawElapsedMs(Handle begin, Handle end) = 0;  // waits for `end`
+};
+
+class Device : public DeviceBackend, public std::enable_shared_from_this<Device> {
+ public:
+  // "cuda:N", "emu:smXX", or "auto": the first GPU, else the emulator of sm_90. InvalidArgument names
+  // what is known when the text is neither; Unavailable says why a GPU cannot be had.
+  static absl::StatusOr<std::shared_ptr<Device>> Open(absl::string_view name);
+
+  virtual const DeviceProfile& profile() const = 0;
+
+  // Uninitialised memory, aligned to 256 bytes. `bytes` may be 0. `name` appears in diagnostics.
+  absl::StatusOr<Buffer> Allocate(uint64_t bytes, absl::string_view name);
+  absl::StatusOr<Stream> NewStream();
+  absl::StatusOr<Event> NewEvent();
+
+  // Compiles the kernel. Slow (milliseconds): go through ModuleCache. A text the device refuses gives
+  // InvalidArgument with the compiler's log, each line it names shown with the C++ that emitted it.
+  virtual absl::StatusOr<std::shared_ptr<const Module>> Load(const KernelSpec& spec) = 0;
+};
+
+// Device memory, freed on destruction. Move-only.
+class Buffer {
+ public:
+  Buffer() = default;
+  Buffer(std::shared_ptr<Device> device, DevicePtr ptr, uint64_t bytes)
+      : device_(std::move(device)), ptr_(ptr), bytes_(bytes) {}
+  Buffer(Buffer&& other) noexcept;
+  Buffer& operator=(Buffer&& other) noexcept;
+  ~Buffer();
+
+  DevicePtr ptr() const { return ptr_; }
+  uint64_t bytes() const { return bytes_; }
+  const std::shared_ptr<Device>& device() const { return device_; }
+
+ private:
+  std::shared_ptr<Device> device_;  // null: empty
+  DevicePtr ptr_ = 0;
+  uint64_t bytes_ = 0;
+};
+
+// A part of a buffer, or a whole one: what kernels are bound to. Does not own.
+struct BufferView {
+  DevicePtr ptr = 0;
+  uint64_t bytes = 0;
+
+  BufferView() = default;
+  BufferView(DevicePtr p, uint64_t n) : ptr(p), bytes(n) {}
+  BufferView(const Buffer& buffer)  // NOLINT(google-explicit-constructor)
+      : ptr(buffer.ptr()), bytes(buffer.bytes()) {}
+
+  // REQUIRES: offset + length <= bytes.
+  BufferView Slice(uint64_t offset, uint64_t length) const { return {ptr + offset, length}; }
+};
+
+// An ordered queue of work, destroyed (after its work has run) on destruction. Move-only.
+class Stream {
+ public:
+  Stream() = default;
+  Stream(std::shared_ptr<Device> device, DeviceBackend::Handle handle)
+      : device_(std::move(device)), handle_(handle) {}
+  Stream(Stream&& other) noexcept;
+  Stream& operator=(Stream&& other) noexcept;
+  ~Stream();
+
+  // Waits for all work. Reports the first fault since the last call.
+  absl::Status Synchronize() { return device_->RawSynchronize(handle_); }
+
+  // Copies; InvalidArgument when `to` or `from` is too small. Host memory must stay valid until
+  // Synchronize.
+  absl::Status CopyToDevice(BufferView to, const void* from, uint64_t bytes);
+  absl::Status CopyToHost(void* to, BufferView from, uint64_t bytes);
+  absl::Status CopyOnDevice(BufferView to, BufferView from, uint64_t bytes);
+  absl::Status Fill(BufferView to, uint8_t value);
+
+  const std::shared_ptr<Device>& device() const { return device_; }
+  DeviceBackend::Handle handle() const { return handle_; }
+
+ private:
+  std::shared_ptr<Device> device_;
+  DeviceBackend::Handle handle_ = 0;
+};
+
+// A point in a stream's work. Move-only.
+class Event {
+ public:
+  Event() = default;
+  Event(std::shared_ptr<Device> device, DeviceBackend::Handle handle)
+      : device_(std::move(device)), handle_(handle) {}
+  Event(Event&& other) noexcept;
+  Event& operator=(Event&& other) noexcept;
+  ~Event();
+
+  absl::Status Record(const Stream& stream) { return device_->RawRecord(handle_, stream.handle()); }
+  absl::Status Wait(const Stream& stream) { return device_->RawWait(stream.handle(), handle_); }
+  // Milliseconds from `begin` to this event; both recorded. Waits for this event.
+  absl::StatusOr<double> MsSince(const Event& begin) const {
+    return device_->RawElapsedMs(begin.handle_, handle_);
+  }
+
+ private:
+  std::shared_ptr<Device> device_;
+  DeviceBackend::Handle handle_ = 0;
+};
+
+}  // namespace ptxsmith
+
+#endif  // PTXSMITH_RUNTIME_DEVICE_H_
