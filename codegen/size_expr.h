@@ -1,5 +1,6 @@
-// Sizes as a function of a kernel's parameters: grids, buffer lengths, bytes moved. A kernel that bakes
-// its sizes has constant expressions; one that takes them as parameters has expressions over these.
+// Sizes as a function of a kernel's parameters: grids, buffer lengths, bytes moved. A kernel that
+// bakes its sizes has constant expressions; one that takes them as parameters has expressions over
+// these.
 //
 //   SizeExpr grid = CeilDiv(SizeExpr::Param(3), 4);
 //   grid.Evaluate({0, 0, 0, 4097})  ->  1025
@@ -19,7 +20,8 @@ namespace ptxsmith {
 
 class SizeExpr {
  public:
-  SizeExpr(uint64_t value) : SizeExpr(Op{kConstant, value}) {}  // NOLINT(google-explicit-constructor)
+  SizeExpr(uint64_t value)
+      : SizeExpr(Op{kConstant, value}) {}  // NOLINT(google-explicit-constructor)
   SizeExpr() : SizeExpr(uint64_t{0}) {}
   // The value of the kernel parameter with this index.
   static SizeExpr Param(uint32_t index) { return SizeExpr(Op{kParam, index}); }

@@ -1,4 +1,5 @@
-// Early return for absl::Status and absl::StatusOr. The packaged abseil (20220623) has no such macros.
+// Early return for absl::Status and absl::StatusOr. The packaged abseil (20220623) has no such
+// macros.
 //
 //   PTXSMITH_RETURN_IF_ERROR(Check(spec));
 //   PTXSMITH_ASSIGN_OR_RETURN(auto module, device->Load(kernel));
@@ -13,11 +14,11 @@
 #define PTXSMITH_CONCAT_INNER_(a, b) a##b
 #define PTXSMITH_CONCAT_(a, b) PTXSMITH_CONCAT_INNER_(a, b)
 
-#define PTXSMITH_RETURN_IF_ERROR(expr)                                       \
-  do {                                                                       \
-    if (absl::Status ptxsmith_status_ = (expr); !ptxsmith_status_.ok()) {    \
-      return ptxsmith_status_;                                               \
-    }                                                                        \
+#define PTXSMITH_RETURN_IF_ERROR(expr)                                    \
+  do {                                                                    \
+    if (absl::Status ptxsmith_status_ = (expr); !ptxsmith_status_.ok()) { \
+      return ptxsmith_status_;                                            \
+    }                                                                     \
   } while (false)
 
 #define PTXSMITH_ASSIGN_OR_RETURN(lhs, expr) \

@@ -1,5 +1,5 @@
-// What a kernel is generated for: an SM architecture and a floor for the PTX ISA version. Plain data
-// without any CUDA header, so that text for any GPU can be made on any machine.
+// What a kernel is generated for: an SM architecture and a floor for the PTX ISA version. Plain
+// data without any CUDA header, so that text for any GPU can be made on any machine.
 //
 //   PTXSMITH_ASSIGN_OR_RETURN(Target t, Target::Parse("sm_90"));
 //   t.ToString() == "sm_90.ptx78"
@@ -24,19 +24,20 @@ struct PtxVersion {
   friend constexpr auto operator<=>(const PtxVersion&, const PtxVersion&) = default;
 };
 
-// Hard limits of one architecture (CUDA C++ Programming Guide, "Technical Specifications per Compute
-// Capability"). Shared memory in bytes.
+// Hard limits of one architecture (CUDA C++ Programming Guide, "Technical Specifications per
+// Compute Capability"). Shared memory in bytes.
 struct TargetLimits {
-  uint32_t static_shared = 48 * 1024;     // per block, declared in the PTX text
-  uint32_t max_shared = 48 * 1024;        // per block, with the dynamic opt-in
+  uint32_t static_shared = 48 * 1024;  // per block, declared in the PTX text
+  uint32_t max_shared = 48 * 1024;     // per block, with the dynamic opt-in
   uint32_t max_threads_per_block = 1024;
 };
 
 struct Target {
-  int sm = 0;        // 75, 80, 86, 89, 90, 100, 120
-  PtxVersion isa;    // least `.version` to print; features used by a kernel can raise it
+  int sm = 0;      // 75, 80, 86, 89, 90, 100, 120
+  PtxVersion isa;  // least `.version` to print; features used by a kernel can raise it
 
-  // Accepts "sm_90" and "sm_90.ptx80" (also "sm90"). InvalidArgument names the text and what is known.
+  // Accepts "sm_90" and "sm_90.ptx80" (also "sm90"). InvalidArgument names the text and what is
+  // known.
   static absl::StatusOr<Target> Parse(absl::string_view text);
   // The target of an architecture with the least version that knows it. InvalidArgument if unknown.
   static absl::StatusOr<Target> ForSm(int sm);

@@ -1,18 +1,18 @@
-// A machine that runs kernels: a GPU through the CUDA driver ("cuda:0") or the CPU emulator of the PTX
-// text ("emu:sm90"). Everything above this header is blind to which one it is.
+// A machine that runs kernels: a GPU through the CUDA driver ("cuda:0") or the CPU emulator of the
+// PTX text ("emu:sm90"). Everything above this header is blind to which one it is.
 //
 //   PTXSMITH_ASSIGN_OR_RETURN(std::shared_ptr<Device> device, Device::Open("auto"));
 //   PTXSMITH_ASSIGN_OR_RETURN(Buffer x, device->Allocate(4096, "x"));
 //   PTXSMITH_ASSIGN_OR_RETURN(Stream stream, device->NewStream());
 //
-// Thread-safety: a Device, its profile and its modules may be used from any thread. A Buffer, Stream or
-// Event belongs to one thread at a time; work on one stream runs in order.
+// Thread-safety: a Device, its profile and its modules may be used from any thread. A Buffer,
+// Stream or Event belongs to one thread at a time; work on one stream runs in order.
 //
 // Lifetime: Buffer, Stream, Event and Module keep their device alive, so destruction order is free.
 //
-// Errors: no driver or no such GPU Unavailable; out of memory ResourceExhausted; an illegal access or any
-// other fault of a kernel Internal (on a GPU such a fault ends the context: later calls repeat it); a
-// request beyond the limits of the device FailedPrecondition.
+// Errors: no driver or no such GPU Unavailable; out of memory ResourceExhausted; an illegal access
+// or any other fault of a kernel Internal (on a GPU such a fault ends the context: later calls
+// repeat it); a request beyond the limits of the device FailedPrecondition.
 #ifndef PTXSMITH_RUNTIME_DEVICE_H_
 #define PTXSMITH_RUNTIME_DEVICE_H_
 
@@ -45,11 +45,11 @@ struct DeviceProfile {
   std::string description;  // "NVIDIA H200", "PTX emulator"
   Target target;            // what kernels for it should be generated for
   bool emulated = false;
-  int driver_version = 0;      // CUDA version of the driver, 13000 for 13.0; 0 on the emulator
-  PtxVersion max_ptx;          // newest `.version` it loads
-  uint32_t sm_count = 1;       // multiprocessors; host threads on the emulator
-  uint32_t max_shared = 0;     // bytes per block with opt-in
-  uint64_t total_memory = 0;   // bytes
+  int driver_version = 0;     // CUDA version of the driver, 13000 for 13.0; 0 on the emulator
+  PtxVersion max_ptx;         // newest `.version` it loads
+  uint32_t sm_count = 1;      // multiprocessors; host threads on the emulator
+  uint32_t max_shared = 0;    // bytes per block with opt-in
+  uint64_t total_memory = 0;  // bytes
   uint64_t l2_bytes = 0;
 };
 
@@ -70,8 +70,8 @@ class Module {
   virtual const std::shared_ptr<Device>& device() const = 0;
 };
 
-// Geometry and arguments of one launch in the driver's form: params[i] points at the value of parameter i
-// (8 bytes for a pointer, 4 for a scalar).
+// Geometry and arguments of one launch in the driver's form: params[i] points at the value of
+// parameter i (8 bytes for a pointer, 4 for a scalar).
 struct RawLaunch {
   const Module* module = nullptr;
   std::array<uint32_t, 3> grid = {1, 1, 1};
@@ -80,8 +80,8 @@ struct RawLaunch {
 };
 
 // The interface of a device's back end. Users call Device; only Stream, Event and Buffer call this.
-// Handles are opaque to the caller. Work on a stream is ordered; host memory given to a copy must stay
-// valid until the stream is synchronized.
+// Handles are opaque to the caller. Work on a stream is ordered; host memory given to a copy must
+// stay valid until the stream is synchronized.
 class DeviceBackend {
  public:
   using Handle = uint64_t;
@@ -110,8 +110,8 @@ class DeviceBackend {
 
 class Device : public DeviceBackend, public std::enable_shared_from_this<Device> {
  public:
-  // "cuda:N", "emu:smXX", or "auto": the first GPU, else the emulator of sm_90. InvalidArgument names
-  // what is known when the text is neither; Unavailable says why a GPU cannot be had.
+  // "cuda:N", "emu:smXX", or "auto": the first GPU, else the emulator of sm_90. InvalidArgument
+  // names what is known when the text is neither; Unavailable says why a GPU cannot be had.
   static absl::StatusOr<std::shared_ptr<Device>> Open(absl::string_view name);
 
   virtual const DeviceProfile& profile() const = 0;
@@ -121,8 +121,9 @@ class Device : public DeviceBackend, public std::enable_shared_from_this<Device>
   absl::StatusOr<Stream> NewStream();
   absl::StatusOr<Event> NewEvent();
 
-  // Compiles the kernel. Slow (milliseconds): go through ModuleCache. A text the device refuses gives
-  // InvalidArgument with the compiler's log, each line it names shown with the C++ that emitted it.
+  // Compiles the kernel. Slow (milliseconds): go through ModuleCache. A text the device refuses
+  // gives InvalidArgument with the compiler's log, each line it names shown with the C++ that
+  // emitted it.
   virtual absl::StatusOr<std::shared_ptr<const Module>> Load(const KernelSpec& spec) = 0;
 };
 

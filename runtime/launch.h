@@ -3,8 +3,8 @@
 //   PTXSMITH_ASSIGN_OR_RETURN(BoundLaunch gemv, Bind(module, {y, w, x}));
 //   PTXSMITH_RETURN_IF_ERROR(Enqueue(gemv, stream));
 //
-// A BoundLaunch holds addresses: the buffers must outlive it. It is move-only, may be enqueued any number
-// of times and from any thread (one at a time per stream).
+// A BoundLaunch holds addresses: the buffers must outlive it. It is move-only, may be enqueued any
+// number of times and from any thread (one at a time per stream).
 #ifndef PTXSMITH_RUNTIME_LAUNCH_H_
 #define PTXSMITH_RUNTIME_LAUNCH_H_
 
@@ -41,16 +41,16 @@ class BoundLaunch {
   friend absl::Status Enqueue(const BoundLaunch& launch, const Stream& stream);
 
   std::shared_ptr<const Module> module_;
-  std::vector<uint64_t> values_;   // one per parameter
-  std::vector<void*> pointers_;    // into values_
+  std::vector<uint64_t> values_;  // one per parameter
+  std::vector<void*> pointers_;   // into values_
   RawLaunch raw_;
   uint64_t bytes_ = 0;
   uint64_t flops_ = 0;
 };
 
-// Checks the number, type, size and alignment of the arguments and evaluates the grid. InvalidArgument
-// names the kernel, the parameter, the value and the limit. A launch with an empty grid is valid and does
-// nothing.
+// Checks the number, type, size and alignment of the arguments and evaluates the grid.
+// InvalidArgument names the kernel, the parameter, the value and the limit. A launch with an empty
+// grid is valid and does nothing.
 absl::StatusOr<BoundLaunch> Bind(std::shared_ptr<const Module> module, absl::Span<const Arg> args);
 
 // Puts the launch on the stream. REQUIRES: same device.
