@@ -21,13 +21,14 @@
 #include <cstdint>
 #include <memory>
 #include <string>
-#include <vector>
+#include <utility>
 
 #include "absl/status/status.h"
 #include "absl/status/statusor.h"
 #include "absl/strings/string_view.h"
 #include "codegen/kernel_spec.h"
 #include "codegen/target.h"
+#include "runtime/debug_flags.h"
 
 namespace ptxsmith {
 
@@ -51,6 +52,9 @@ struct DeviceProfile {
   uint32_t max_shared = 0;    // bytes per block with opt-in
   uint64_t total_memory = 0;  // bytes
   uint64_t l2_bytes = 0;
+
+  // One line for people: "cuda:0: NVIDIA H200, sm_90, 132 SMs, ...".
+  std::string ToString() const;
 };
 
 // Registers, spills and time of one compilation, as far as the device tells.
@@ -110,11 +114,19 @@ class DeviceBackend {
 
 class Device : public DeviceBackend, public std::enable_shared_from_this<Device> {
  public:
-  // "cuda:N", "emu:smXX", or "auto": the first GPU, else the emulator of sm_90. InvalidArgument
-  // names what is known when the text is neither; Unavailable says why a GPU cannot be had.
-  static absl::StatusOr<std::shared_ptr<Device>> Open(absl::string_view name);
+  // "cuda:N", "emu:smXX", or "auto": what `flags.device` names, else the first GPU, else the
+  // emulator of sm_90. InvalidArgument names what is known when the text is neither; Unavailable
+  // says why a GPU cannot be had.
+  static absl::StatusOr<std::shared_ptr<Device>> Open(absl::string_view name,
+                                                      DebugFlags flags = DebugFlags());
 
   virtual const DeviceProfile& profile() const = 0;
+
+  const DebugFlags& debug() const { return debug_; }
+  // Done by Open. REQUIRES: nobody else uses the device yet.
+  void SetDebug(DebugFlags flags) { debug_ = std::move(flags); }
+  // For destructors, which have nobody to return a failure to.
+  void LogFailure(const absl::Status& status) const;
 
   // Uninitialised memory, aligned to 256 bytes. `bytes` may be 0. `name` appears in diagnostics.
   absl::StatusOr<Buffer> Allocate(uint64_t bytes, absl::string_view name);
@@ -125,6 +137,9 @@ class Device : public DeviceBackend, public std::enable_shared_from_this<Device>
   // gives InvalidArgument with the compiler's log, each line it names shown with the C++ that
   // emitted it.
   virtual absl::StatusOr<std::shared_ptr<const Module>> Load(const KernelSpec& spec) = 0;
+
+ private:
+  DebugFlags debug_;
 };
 
 // Device memory, freed on destruction. Move-only.

@@ -1,0 +1,28 @@
+// A GPU behind the CUDA driver API, on the primary context of its device, which it shares with
+// other users of CUDA in the process. Only Device::Open, tools and tests name it.
+//
+//   PTXSMITH_ASSIGN_OR_RETURN(std::shared_ptr<Device> device, OpenCuda(0));
+//   device->profile().ToString();
+//   device->profile().max_ptx;
+//
+// Thread-safety: as Device.
+#ifndef PTXSMITH_RUNTIME_CUDA_DEVICE_H_
+#define PTXSMITH_RUNTIME_CUDA_DEVICE_H_
+
+#include <memory>
+
+#include "absl/status/statusor.h"
+#include "runtime/device.h"
+
+namespace ptxsmith {
+
+struct DriverApi;
+
+// Unavailable without a driver or without a GPU of this number.
+absl::StatusOr<std::shared_ptr<Device>> OpenCuda(int ordinal);
+// The same through a given table of driver calls.
+absl::StatusOr<std::shared_ptr<Device>> OpenCuda(int ordinal, std::shared_ptr<const DriverApi> api);
+
+}  // namespace ptxsmith
+
+#endif  // PTXSMITH_RUNTIME_CUDA_DEVICE_H_

@@ -1,0 +1,103 @@
+#include "runtime/cuda_module.h"
+
+#include <chrono>
+#include <string>
+
+#include "absl/strings/str_cat.h"
+#include "codegen/status_macros.h"
+#include "runtime/jit_log.h"
+
+namespace ptxsmith {
+namespace {
+
+// Bytes for each of the two logs; the driver cuts what is longer.
+constexpr size_t kLogBytes = 16 * 1024;
+
+// The driver takes and returns numbers by value in the pointers' bits.
+void* OptionValue(uintptr_t number) { return reinterpret_cast<void*>(number); }
+
+absl::Status CheckAgainstDevice(const DeviceProfile& profile, const KernelSpec& spec) {
+  if (spec.version > profile.max_ptx) {
+    return absl::FailedPreconditionError(absl::StrCat(
+        spec.key, " needs PTX ", spec.version.ToString(), "; the driver of ", profile.name,
+        " takes up to ", profile.max_ptx.ToString(), ": update it or generate for less"));
+  }
+  if (spec.target.sm > profile.target.sm) {
+    return absl::FailedPreconditionError(absl::StrCat(spec.key, " is for ", spec.target.sm_name(),
+                                                      "; ", profile.name, " is ",
+                                                      profile.target.sm_name()));
+  }
+  const uint64_t shared = uint64_t{spec.static_shared} + spec.dynamic_shared;
+  if (shared > profile.max_shared) {
+    return absl::FailedPreconditionError(absl::StrCat(spec.key, " needs ", shared,
+                                                      " bytes of shared memory per block; ",
+                                                      profile.name, " has ", profile.max_shared));
+  }
+  return absl::OkStatus();
+}
+
+}  // namespace
+
+absl::StatusOr<std::shared_ptr<const CudaModule>> CudaModule::Load(std::shared_ptr<Device> device,
+                                                                   const CudaContext& context,
+                                                                   const KernelSpec& spec) {
+  PTXSMITH_RETURN_IF_ERROR(CheckAgainstDevice(device->profile(), spec));
+  PTXSMITH_RETURN_IF_ERROR(context.MakeCurrent());
+  const auto start = std::chrono::steady_clock::now();
+  auto module = std::make_shared<CudaModule>(std::move(device), context, spec);
+  PTXSMITH_RETURN_IF_ERROR(module->Compile());
+  PTXSMITH_RETURN_IF_ERROR(module->PrepareFunction());
+  module->info_.milliseconds =
+      std::chrono::duration<double, std::milli>(std::chrono::steady_clock::now() - start).count();
+  return module;
+}
+
+CudaModule::~CudaModule() {
+  if (module_ == nullptr) return;
+  device_->LogFailure(context_.Release(context_.api->ModuleUnload, module_, "cuModuleUnload"));
+}
+
+absl::Status CudaModule::Compile() {
+  std::string info(kLogBytes, '\0');
+  std::string error(kLogBytes, '\0');
+  CUjit_option options[] = {CU_JIT_INFO_LOG_BUFFER, CU_JIT_INFO_LOG_BUFFER_SIZE_BYTES,
+                            CU_JIT_ERROR_LOG_BUFFER, CU_JIT_ERROR_LOG_BUFFER_SIZE_BYTES,
+                            CU_JIT_LOG_VERBOSE};
+  void* values[] = {info.data(), OptionValue(info.size()), error.data(), OptionValue(error.size()),
+                    OptionValue(1)};
+  const CUresult result = context_.api->ModuleLoadDataEx(&module_, spec_.ptx.c_str(),
+                                                         std::size(options), options, values);
+  // The sizes that come back are unreliable across drivers; both texts end at their NUL.
+  info.resize(info.find('\0') == std::string::npos ? info.size() : info.find('\0'));
+  error.resize(error.find('\0') == std::string::npos ? error.size() : error.find('\0'));
+  info_.log = std::move(info);
+  if (result == CUDA_SUCCESS) return absl::OkStatus();
+  module_ = nullptr;
+  const absl::Status status =
+      context_.Check(result, absl::StrCat("cuModuleLoadDataEx of ", spec_.key));
+  if (error.empty()) return status;
+  return absl::Status(status.code(),
+                      absl::StrCat(status.message(), "\n", AnnotateLog(error, spec_)));
+}
+
+absl::Status CudaModule::PrepareFunction() {
+  const DriverApi& api = *context_.api;
+  PTXSMITH_RETURN_IF_ERROR(
+      context_.Check(api.ModuleGetFunction(&function_, module_, spec_.entry.c_str()),
+                     absl::StrCat("cuModuleGetFunction of ", spec_.entry, " in ", spec_.key)));
+  const auto what = [&](absl::string_view call) { return absl::StrCat(call, " of ", spec_.key); };
+  PTXSMITH_RETURN_IF_ERROR(
+      context_.Check(api.FuncGetAttribute(&info_.registers, CU_FUNC_ATTRIBUTE_NUM_REGS, function_),
+                     what("cuFuncGetAttribute(NUM_REGS)")));
+  PTXSMITH_RETURN_IF_ERROR(context_.Check(
+      api.FuncGetAttribute(&info_.spill_bytes, CU_FUNC_ATTRIBUTE_LOCAL_SIZE_BYTES, function_),
+      what("cuFuncGetAttribute(LOCAL_SIZE_BYTES)")));
+  if (spec_.dynamic_shared == 0) return absl::OkStatus();
+  // Without the opt-in a launch that asks for more than 48 KiB fails as an "invalid value".
+  return context_.Check(
+      api.FuncSetAttribute(function_, CU_FUNC_ATTRIBUTE_MAX_DYNAMIC_SHARED_SIZE_BYTES,
+                           static_cast<int>(spec_.dynamic_shared)),
+      what("cuFuncSetAttribute(MAX_DYNAMIC_SHARED_SIZE_BYTES)"));
+}
+
+}  // namespace ptxsmith
