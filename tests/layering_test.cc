@@ -12,6 +12,7 @@
 #include "absl/strings/match.h"
 #include "absl/strings/str_cat.h"
 #include "absl/strings/string_view.h"
+#include "absl/strings/strip.h"
 #include "gtest/gtest.h"
 
 namespace ptxsmith {
@@ -36,10 +37,10 @@ const std::map<std::string, std::vector<std::string>> kMayInclude = {
 constexpr absl::string_view kReferenceRoom = "tests/reference/";
 const std::vector<std::string> kReferenceMayInclude = {"tests/", "ptx_templates/quant_type.h"};
 
-// Besides the rooms. ".git" is a directory or, in a linked work tree, a file; "build" is ignored.
+// Besides the rooms and what .gitignore names.
 const std::set<std::string> kTopLevelFiles = {
     "CMakeLists.txt", "CMakePresets.json", "CONTRIBUTING.md", "LICENSE", "README.md", ".ci",
-    ".clang-format",  ".clang-tidy",       ".gitignore",      ".git",    "build",
+    ".clang-format",  ".clang-tidy",       ".gitignore",      ".git",
 };
 
 constexpr int kMaxLines = 600;
@@ -156,9 +157,16 @@ TEST(LayeringTest, HeaderGuardsAreTheirPath) {
 }
 
 TEST(LayeringTest, TopLevelHoldsOnlyTheRoomsAndTheUsualFiles) {
+  std::set<std::string> ignored;
+  std::ifstream gitignore(fs::path(PTXSMITH_SOURCE_DIR) / ".gitignore");
+  ASSERT_TRUE(gitignore.good());
+  for (std::string line; std::getline(gitignore, line);) {
+    ignored.insert(std::string(absl::StripPrefix(absl::StripSuffix(line, "/"), "/")));
+  }
   for (const fs::directory_entry& entry : fs::directory_iterator(PTXSMITH_SOURCE_DIR)) {
     const std::string name = entry.path().filename().string();
-    EXPECT_TRUE(kMayInclude.count(name) != 0 || kTopLevelFiles.count(name) != 0)
+    EXPECT_TRUE(kMayInclude.count(name) != 0 || kTopLevelFiles.count(name) != 0 ||
+                ignored.count(name) != 0)
         << "unexpected at the top level: " << name;
   }
 }
