@@ -1,0 +1,65 @@
+#include "codegen/features.h"
+
+namespace ptxsmith {
+namespace {
+
+// Measured with ptxas 13.0: the least target and version that accept the form.
+constexpr Feature kFeatures[] = {
+    {"activemask", 30, {6, 2}},
+    {"atom.global.add.noftz.f16x2", 60, {6, 2}},
+    {"atom.global.add.noftz.bf16x2", 90, {7, 8}},
+    {"bar.warp.sync", 30, {6, 0}},
+    {"barrier.sync", 30, {6, 0}},
+    {"barrier.cluster", 90, {7, 8}},
+    {"cp.async.bulk", 90, {8, 0}},
+    {"cp.async", 80, {7, 0}},
+    {"cvt.rn.bf16.f32", 80, {7, 0}},
+    {"cvt.rn.bf16x2.f32", 80, {7, 0}},
+    {"cvt.rn.f16x2.f32", 80, {7, 0}},
+    {"cvt.f32.bf16", 80, {7, 1}},
+    {"dp2a", 61, {5, 0}},
+    {"dp4a", 61, {5, 0}},
+    {"elect.sync", 90, {8, 0}},
+    {"ex2.approx.f16x2", 75, {7, 0}},
+    {"fence.proxy.async", 90, {8, 0}},
+    {"fence", 70, {6, 0}},
+    {"fma.rn.bf16x2", 80, {7, 0}},
+    {"griddepcontrol", 90, {7, 8}},
+    {"ld.acquire", 70, {6, 0}},
+    {"ld.relaxed", 70, {6, 0}},
+    {"ldmatrix", 75, {6, 5}},
+    {"match", 70, {6, 0}},
+    {"max.f16x2", 80, {7, 0}},
+    {"max.NaN", 80, {7, 0}},
+    {"mbarrier.try_wait", 90, {7, 8}},
+    {"mbarrier.arrive.expect_tx", 90, {8, 0}},
+    {"mbarrier", 80, {7, 0}},
+    {"min.f16x2", 80, {7, 0}},
+    {"min.NaN", 80, {7, 0}},
+    {"mma.sync.aligned.m16n8k8", 75, {6, 5}},
+    {"mma.sync.aligned.m8n8k16", 75, {6, 5}},
+    {"mma", 80, {7, 0}},
+    {"nanosleep", 70, {6, 2}},
+    {"redux.sync", 80, {7, 0}},
+    {"shfl.sync", 30, {6, 0}},
+    {"st.release", 70, {6, 0}},
+    {"st.relaxed", 70, {6, 0}},
+    {"stmatrix", 90, {7, 8}},
+    {"tanh.approx", 75, {7, 0}},
+    {"vote.sync", 30, {6, 0}},
+};
+
+}  // namespace
+
+Feature FeatureOf(absl::string_view mnemonic) {
+  Feature best{"", 61, {5, 0}};
+  for (const Feature& feature : kFeatures) {
+    if (feature.prefix.size() > best.prefix.size() &&
+        mnemonic.substr(0, feature.prefix.size()) == feature.prefix) {
+      best = feature;
+    }
+  }
+  return best;
+}
+
+}  // namespace ptxsmith

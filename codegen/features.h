@@ -1,0 +1,23 @@
+// Which instruction needs which architecture and which PTX version: the one table behind the printed
+// `.version` and the refusal of kernels a target cannot run.
+#ifndef PTXSMITH_CODEGEN_FEATURES_H_
+#define PTXSMITH_CODEGEN_FEATURES_H_
+
+#include "absl/strings/string_view.h"
+#include "codegen/target.h"
+
+namespace ptxsmith {
+
+struct Feature {
+  absl::string_view prefix;  // of the mnemonic; the longest match counts
+  int min_sm = 0;
+  PtxVersion min_version;
+};
+
+// The needs of an instruction such as "shfl.sync.bfly.b32". Instructions outside the table need nothing
+// beyond what every target here has (PTX 5.0, sm_61).
+Feature FeatureOf(absl::string_view mnemonic);
+
+}  // namespace ptxsmith
+
+#endif  // PTXSMITH_CODEGEN_FEATURES_H_

@@ -1,0 +1,86 @@
+// What KernelBuilder records: a flat list of instructions in which If and For appear as bracketing
+// markers. The verifier and the printer walk it in order. Plain data, no behaviour.
+//
+// Invariants:
+//  1. Markers nest: If [Else] EndIf, Loop EndLoop.
+//  2. Every register is written before any use in list order, except loop variables and Vars, which are
+//     written where they are created.
+#ifndef PTXSMITH_CODEGEN_IR_H_
+#define PTXSMITH_CODEGEN_IR_H_
+
+#include <cstdint>
+#include <string>
+#include <vector>
+
+#include "absl/container/inlined_vector.h"
+#include "codegen/kernel_spec.h"
+#include "codegen/source_loc.h"
+#include "codegen/type.h"
+
+namespace ptxsmith::ir {
+
+// How many threads are known to hold the same value, or to take the same way.
+enum class Uniformity : uint8_t { kCta, kWarp, kLane };
+
+using RegId = uint32_t;
+
+struct Reg {
+  RegClass cls = RegClass::kB32;
+  uint32_t number = 0;   // %r<number>, counted per class
+  uint32_t region = 0;   // the scope it was created in
+  bool mutable_ = false;  // a Var: written more than once
+};
+
+struct Operand {
+  enum Kind : uint8_t { kNone, kReg, kInt, kFloat, kText };
+  Kind kind = kNone;
+  RegId reg = 0;
+  uint64_t bits = 0;           // kInt: the value, sign-extended; kFloat: the f32's bits
+  const char* text = nullptr;  // kText: a special register or symbol, static or owned by the kernel
+};
+
+enum class Op : uint8_t {
+  kPlain,    // mnemonic dst, src...
+  kLoad,     // mnemonic {dst...}, [src0 + offset]
+  kStore,    // mnemonic [src0 + offset], {src1...}
+  kBarrier,  // whole block
+  kWarp,     // all lanes of the warp take part: shfl, vote, mma
+  kIf,       // src0: predicate
+  kElse,
+  kEndIf,
+  kLoop,     // dst0: variable, dst1: predicate; src0: begin, src1: end
+  kEndLoop,  // src0: step
+};
+
+struct Instr {
+  Op op = Op::kPlain;
+  bool guard = false;                   // kLoop: the body may run zero times
+  bool has_forced_uniformity = false;   // `forced` replaces what the operands imply
+  Uniformity forced = Uniformity::kLane;
+  std::string mnemonic;
+  absl::InlinedVector<RegId, 4> dst;
+  absl::InlinedVector<Operand, 4> src;
+  int64_t offset = 0;  // memory: bytes added to the address
+  SourceLoc loc;
+};
+
+struct SharedArray {
+  std::string name;
+  uint32_t bytes = 0;
+};
+
+struct Kernel {
+  std::string key;
+  std::string entry;
+  Target target;
+  std::vector<ParamDesc> params;
+  LaunchRule launch;
+  std::vector<SharedArray> shared;
+  std::vector<Reg> regs;
+  std::vector<Instr> body;
+  Cost cost;
+};
+
+}  // namespace ptxsmith::ir
+
+#endif  // PTXSMITH_CODEGEN_IR_H_

@@ -1,0 +1,233 @@
+#include "codegen/kernel_builder.h"
+
+#include <algorithm>
+
+#include "absl/strings/str_cat.h"
+#include "codegen/print.h"
+#include "codegen/status_macros.h"
+#include "codegen/verify.h"
+
+namespace ptxsmith {
+namespace {
+
+ir::Kernel NewKernel(absl::string_view key, absl::string_view entry, const Target& target) {
+  ir::Kernel kernel;
+  kernel.key = std::string(key);
+  kernel.entry = std::string(entry);
+  kernel.target = target;
+  return kernel;
+}
+
+}  // namespace
+
+KernelBuilder::KernelBuilder(absl::string_view key, absl::string_view entry, const Target& target)
+    : recorder_(NewKernel(key, entry, target)) {}
+
+bool KernelBuilder::AddParam(ParamDesc desc, SourceLoc loc) {
+  std::vector<ParamDesc>& params = recorder_.kernel().params;
+  for (const ParamDesc& other : params) {
+    if (other.name != desc.name) continue;
+    recorder_.Fail(loc, absl::StrCat("two parameters are named '", desc.name, "'"));
+    return false;
+  }
+  params.push_back(std::move(desc));
+  param_locs_.push_back(loc);
+  return true;
+}
+
+Address KernelBuilder::PointerParam(absl::string_view name, ParamKind kind, ElemType type,
+                                    const PointerOptions& options, SourceLoc loc) {
+  ParamDesc desc;
+  desc.name = std::string(name);
+  desc.kind = kind;
+  desc.type = type;
+  desc.alignment = options.alignment;
+  desc.count = options.count;
+  Address address;
+  address.recorder = &recorder_;
+  address.alignment = options.alignment;
+  address.constant = options.constant;
+  address.name = recorder_.Intern(std::string(name));
+  if (options.alignment % ByteSize(type) != 0 ||
+      (options.alignment & (options.alignment - 1)) != 0) {
+    recorder_.Fail(loc, absl::StrCat("alignment ", options.alignment, " of parameter '", name,
+                                     "' is not a power of two that fits its elements"));
+  }
+  AddParam(std::move(desc), loc);
+  const ir::Operand generic =
+      recorder_.Emit(RegClass::kB64, "ld.param.u64",
+                     {Recorder::Text(recorder_.Intern(absl::StrCat("[", name, "]")))}, loc);
+  param_regs_.push_back(generic.reg);
+  address.base = recorder_.Emit(RegClass::kB64, "cvta.to.global.u64", {generic}, loc);
+  param_regs_.back() = address.base.reg;
+  return address;
+}
+
+Dim KernelBuilder::ParamDim(absl::string_view name, std::optional<uint32_t> baked,
+                            uint32_t multiple_of, SourceLoc loc) {
+  const uint32_t known = MultipleOfConstant(multiple_of);
+  if (baked) {
+    if (multiple_of == 0 || *baked % multiple_of != 0) {
+      recorder_.Fail(loc, absl::StrCat(name, "=", *baked, " is not a multiple of ", multiple_of));
+    }
+    return Dim(Const<U32>(*baked), SizeExpr(*baked));
+  }
+  ParamDesc desc;
+  desc.name = std::string(name);
+  desc.multiple_of = multiple_of;
+  const uint32_t index = static_cast<uint32_t>(recorder_.kernel().params.size());
+  AddParam(std::move(desc), loc);
+  const ir::Operand value =
+      recorder_.Emit(RegClass::kB32, "ld.param.u32",
+                     {Recorder::Text(recorder_.Intern(absl::StrCat("[", name, "]")))}, loc);
+  param_regs_.push_back(value.reg);
+  return Dim(Val<U32>(&recorder_, value, known), SizeExpr::Param(index));
+}
+
+void KernelBuilder::Launch(const LaunchRule& rule, SourceLoc loc) {
+  if (launched_) recorder_.Fail(loc, "Launch is called twice");
+  launched_ = true;
+  uint64_t threads = 1;
+  for (uint32_t n : rule.block) threads *= n;
+  const uint32_t limit = target().limits().max_threads_per_block;
+  if (threads == 0 || threads > limit || threads % 32 != 0) {
+    recorder_.Fail(loc, absl::StrCat("a block of ", threads,
+                                     " threads: must be a multiple of 32, at most ", limit));
+  }
+  recorder_.kernel().launch = rule;
+}
+
+Address KernelBuilder::SharedAddress(absl::string_view name, uint64_t bytes, SourceLoc loc) {
+  for (const ir::SharedArray& other : recorder_.kernel().shared) {
+    if (other.name == name) {
+      recorder_.Fail(loc, absl::StrCat("two shared arrays are named '", name, "'"));
+    }
+  }
+  const uint32_t limit = target().limits().max_shared;
+  if (bytes == 0 || bytes > limit) {
+    recorder_.Fail(loc, absl::StrCat("shared array '", name, "' of ", bytes, " bytes: ",
+                                     target().sm_name(), " has ", limit, " per block"));
+    bytes = 16;
+  }
+  recorder_.kernel().shared.push_back({std::string(name), static_cast<uint32_t>(bytes)});
+  Address address;
+  address.recorder = &recorder_;
+  address.space = Space::kShared;
+  address.name = recorder_.Intern(std::string(name));
+  address.alignment = 16;
+  address.base = recorder_.Emit(RegClass::kB32, "mov.u32", {Recorder::Text(address.name)}, loc);
+  return address;
+}
+
+Val<U32> KernelBuilder::Special(ir::Uniformity uniformity, const char* name, SourceLoc loc) {
+  return Val<U32>(&recorder_, recorder_.EmitUniform(uniformity, RegClass::kB32, "mov.u32",
+                                                    {Recorder::Text(name)}, loc));
+}
+
+Val<U32> KernelBuilder::ThreadX(SourceLoc loc) {
+  return Special(ir::Uniformity::kLane, "%tid.x", loc);
+}
+
+Val<U32> KernelBuilder::Lane(SourceLoc loc) { return ThreadX(loc) & Operand<U32>(31, loc); }
+
+Val<U32> KernelBuilder::Warp(SourceLoc loc) {
+  const Val<U32> thread = ThreadX(loc);
+  // Blocks are one-dimensional in warps, so the quotient is the same in all lanes of a warp.
+  return Val<U32>(&recorder_, recorder_.EmitUniform(ir::Uniformity::kWarp, RegClass::kB32,
+                                                    "shr.u32", {thread.ir(), Recorder::Int(5)},
+                                                    loc));
+}
+
+Val<U32> KernelBuilder::CtaX(SourceLoc loc) {
+  return Special(ir::Uniformity::kCta, "%ctaid.x", loc);
+}
+
+Val<U32> KernelBuilder::CtaY(SourceLoc loc) {
+  return Special(ir::Uniformity::kCta, "%ctaid.y", loc);
+}
+
+Val<U32> KernelBuilder::GlobalThread(SourceLoc loc) {
+  if (!launched_) recorder_.Fail(loc, "GlobalThread needs the block size: call Launch first");
+  const uint32_t block = recorder_.kernel().launch.block[0];
+  return CtaX(loc) * Operand<U32>(block, loc) + Operand<U32>(ThreadX(loc), loc);
+}
+
+void KernelBuilder::BeginIf(const Pred& p, SourceLoc loc) {
+  ir::Instr instr;
+  instr.op = ir::Op::kIf;
+  instr.src = {p.ir()};
+  instr.loc = loc;
+  recorder_.Append(std::move(instr));
+  recorder_.OpenScope();
+}
+
+void KernelBuilder::BeginElse(SourceLoc loc) {
+  recorder_.CloseScope();
+  ir::Instr instr;
+  instr.op = ir::Op::kElse;
+  instr.loc = loc;
+  recorder_.Append(std::move(instr));
+  recorder_.OpenScope();
+}
+
+void KernelBuilder::EndIf(SourceLoc loc) {
+  recorder_.CloseScope();
+  ir::Instr instr;
+  instr.op = ir::Op::kEndIf;
+  instr.loc = loc;
+  recorder_.Append(std::move(instr));
+}
+
+Val<U32> KernelBuilder::BeginLoop(const Operand<U32>& begin, const Operand<U32>& end,
+                                  uint32_t step, bool guard, SourceLoc loc) {
+  recorder_.OpenScope();
+  ir::Instr instr;
+  instr.op = ir::Op::kLoop;
+  instr.guard = guard;
+  instr.dst = {recorder_.NewReg(RegClass::kB32), recorder_.NewReg(RegClass::kPred)};
+  instr.src = {begin.ir, end.ir};
+  instr.loc = loc;
+  const ir::Operand i = Recorder::RegOperand(instr.dst[0]);
+  recorder_.Append(std::move(instr));
+  return Val<U32>(&recorder_, i, std::min(begin.multiple_of, MultipleOfConstant(step)));
+}
+
+void KernelBuilder::EndLoop(const Val<U32>& i, const Operand<U32>& end, uint32_t step,
+                            SourceLoc loc) {
+  ir::Instr instr;
+  instr.op = ir::Op::kEndLoop;
+  instr.src = {i.ir(), Recorder::Int(step), end.ir};
+  instr.loc = loc;
+  recorder_.Append(std::move(instr));
+  recorder_.CloseScope();
+}
+
+void KernelBuilder::Barrier(SourceLoc loc) {
+  ir::Instr instr;
+  instr.op = ir::Op::kBarrier;
+  instr.mnemonic = "bar.sync";
+  instr.src = {Recorder::Int(0)};
+  instr.loc = loc;
+  recorder_.Append(std::move(instr));
+}
+
+absl::StatusOr<KernelSpec> KernelBuilder::Finish() && {
+  if (!launched_) recorder_.Fail(SourceLoc::Here(), "Launch was not called");
+  const ir::Kernel& kernel = recorder_.kernel();
+  for (size_t i = 0; i < kernel.params.size() && i < param_regs_.size(); ++i) {
+    const auto uses = [&](const ir::Instr& instr) {
+      return std::any_of(instr.src.begin(), instr.src.end(), [&](const ir::Operand& operand) {
+        return operand.kind == ir::Operand::kReg && operand.reg == param_regs_[i];
+      });
+    };
+    if (std::none_of(kernel.body.begin(), kernel.body.end(), uses)) {
+      recorder_.Fail(param_locs_[i],
+                     absl::StrCat("parameter '", kernel.params[i].name, "' is never used"));
+    }
+  }
+  PTXSMITH_RETURN_IF_ERROR(recorder_.status());
+  PTXSMITH_RETURN_IF_ERROR(Verify(kernel));
+  return Print(kernel);
+}
+
+}  // namespace ptxsmith

@@ -1,0 +1,77 @@
+#include "codegen/memory.h"
+
+#include "absl/strings/str_cat.h"
+
+namespace ptxsmith {
+namespace {
+
+const char* SpaceName(Space space) { return space == Space::kGlobal ? "global" : "shared"; }
+
+std::string VectorSuffix(size_t count) {
+  return count == 1 ? std::string(".") : absl::StrCat(".v", count, ".");
+}
+
+// Accesses are naturally aligned: to all their bytes.
+void CheckAlignment(const Address& address, uint32_t bytes, SourceLoc loc) {
+  if (address.alignment % bytes == 0) return;
+  address.recorder->Fail(
+      loc, absl::StrCat("access of ", bytes, " bytes to '", address.name,
+                        "' whose address is only known to be a multiple of ", address.alignment));
+}
+
+}  // namespace
+
+Address Address::Plus(const Operand<U32>& index, uint32_t stride) const {
+  Address moved = *this;
+  const uint64_t step = uint64_t{index.multiple_of} * stride;
+  moved.alignment = std::min(alignment, MultipleOfConstant(step));
+  if (index.constant()) {
+    moved.offset += static_cast<int64_t>(*index.constant() * stride);
+    return moved;
+  }
+  if (index.recorder != recorder) {
+    recorder->Fail(index.loc, "an index of another kernel is used");
+    return moved;
+  }
+  if (space == Space::kGlobal) {
+    moved.base = recorder->Emit(RegClass::kB64, "mad.wide.u32",
+                                {index.ir, Recorder::Int(stride), base}, index.loc);
+  } else {
+    moved.base = recorder->Emit(RegClass::kB32, "mad.lo.u32",
+                                {index.ir, Recorder::Int(stride), base}, index.loc);
+  }
+  return moved;
+}
+
+absl::InlinedVector<ir::RegId, 4> Address::Load(RegClass cls, const char* suffix,
+                                                uint32_t elem_bytes, uint32_t count,
+                                                SourceLoc loc) const {
+  CheckAlignment(*this, elem_bytes * count, loc);
+  ir::Instr instr;
+  instr.op = ir::Op::kLoad;
+  instr.mnemonic = absl::StrCat("ld.", SpaceName(space), constant ? ".nc" : "",
+                                VectorSuffix(count), suffix);
+  for (uint32_t i = 0; i < count; ++i) instr.dst.push_back(recorder->NewReg(cls));
+  instr.src = {base};
+  instr.offset = offset;
+  instr.loc = loc;
+  const auto dst = instr.dst;
+  recorder->Append(std::move(instr));
+  return dst;
+}
+
+void Address::Store(const char* suffix, uint32_t elem_bytes, absl::Span<const ir::Operand> values,
+                    SourceLoc loc) const {
+  CheckAlignment(*this, elem_bytes * static_cast<uint32_t>(values.size()), loc);
+  ir::Instr instr;
+  instr.op = ir::Op::kStore;
+  instr.mnemonic =
+      absl::StrCat("st.", SpaceName(space), VectorSuffix(values.size()), suffix);
+  instr.src = {base};
+  instr.src.insert(instr.src.end(), values.begin(), values.end());
+  instr.offset = offset;
+  instr.loc = loc;
+  recorder->Append(std::move(instr));
+}
+
+}  // namespace ptxsmith

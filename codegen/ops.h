@@ -1,0 +1,129 @@
+// Operations on values beyond the operators of val.h. Each comment names the PTX it emits.
+//
+//   Val<F32> y = Fma(a, b, c);                         // fma.rn.f32
+//   Val<F32> s = Select(lane == 0, total, zero);       // selp.f32
+#ifndef PTXSMITH_CODEGEN_OPS_H_
+#define PTXSMITH_CODEGEN_OPS_H_
+
+#include <cstdint>
+#include <type_traits>
+
+#include "absl/strings/str_cat.h"
+#include "codegen/val.h"
+
+namespace ptxsmith {
+
+// Keeps a parameter out of template argument deduction, so that literals and Vars convert.
+template <class T>
+using Arg = Operand<std::type_identity_t<T>>;
+
+// The constant `value` as a Val of the kernel that `like` belongs to. No instruction.
+template <class T, class L, class V>
+  requires LiteralOf<T, L>
+Val<T> Constant(const V& like, L value) {
+  const Operand<T> operand(value);
+  return Val<T>(like.recorder(), operand.ir, operand.multiple_of);
+}
+
+// a * b + c with one rounding: fma.rn.f32
+inline Val<F32> Fma(Operand<F32> a, Operand<F32> b, Operand<F32> c,
+                    SourceLoc loc = SourceLoc::Here()) {
+  Recorder* recorder = a.recorder ? a.recorder : b.recorder ? b.recorder : c.recorder;
+  return {recorder, recorder->Emit(RegClass::kF32, "fma.rn.f32", {a.ir, b.ir, c.ir}, loc)};
+}
+
+// -a, exact: neg.f32
+inline Val<F32> Neg(Operand<F32> a, SourceLoc loc = SourceLoc::Here()) {
+  return {a.recorder, a.recorder->Emit(RegClass::kF32, "neg.f32", {a.ir}, loc)};
+}
+// |a|: abs.f32
+inline Val<F32> Abs(Operand<F32> a, SourceLoc loc = SourceLoc::Here()) {
+  return {a.recorder, a.recorder->Emit(RegClass::kF32, "abs.f32", {a.ir}, loc)};
+}
+// Correctly rounded square root: sqrt.rn.f32
+inline Val<F32> Sqrt(Operand<F32> a, SourceLoc loc = SourceLoc::Here()) {
+  return {a.recorder, a.recorder->Emit(RegClass::kF32, "sqrt.rn.f32", {a.ir}, loc)};
+}
+
+// p ? a : b: selp
+template <class T>
+Val<T> Select(const Pred& p, Operand<T> a, Operand<T> b) {
+  if (p.constant()) {
+    const Operand<T>& chosen = *p.constant() ? a : b;
+    return {p.recorder(), chosen.ir, chosen.multiple_of};
+  }
+  return {p.recorder(),
+          p.recorder()->Emit(TypeTraits<T>::kClass, absl::StrCat("selp.", TypeTraits<T>::kOp),
+                             {a.ir, b.ir, p.ir()}, a.loc),
+          std::min(a.multiple_of, b.multiple_of)};
+}
+template <class T>
+Val<T> Select(const Pred& p, const Val<T>& a, Arg<T> b) {
+  return Select<T>(p, Operand<T>(a), b);
+}
+
+// Conversions. Integers to f32 round to nearest: cvt.rn.f32.u32, cvt.rn.f32.s32. f16 to f32 is exact:
+// cvt.f32.f16.
+template <class T>
+Val<F32> ToF32(const Val<T>& a, SourceLoc loc = SourceLoc::Here()) {
+  const char* mnemonic = std::is_same_v<T, F16>   ? "cvt.f32.f16"
+                         : std::is_same_v<T, S32> ? "cvt.rn.f32.s32"
+                                                  : "cvt.rn.f32.u32";
+  return {a.recorder(), a.recorder()->Emit(RegClass::kF32, mnemonic, {a.ir()}, loc)};
+}
+// Round to nearest even: cvt.rn.f16.f32
+inline Val<F16> ToF16(Operand<F32> a, SourceLoc loc = SourceLoc::Here()) {
+  return {a.recorder, a.recorder->Emit(RegClass::kB16, "cvt.rn.f16.f32", {a.ir}, loc)};
+}
+
+// The same 32 bits under another type: mov.b32, or nothing between U32 and S32.
+template <class To, class From>
+Val<To> Bitcast(const Val<From>& a, SourceLoc loc = SourceLoc::Here()) {
+  static_assert(kByteSize<To> == 4 && kByteSize<From> == 4, "Bitcast is between 32-bit types");
+  if constexpr (TypeTraits<To>::kClass == TypeTraits<From>::kClass) {
+    return {a.recorder(), a.ir(), a.multiple_of()};
+  } else {
+    return {a.recorder(), a.recorder()->Emit(TypeTraits<To>::kClass, "mov.b32", {a.ir()}, loc)};
+  }
+}
+
+// `count` bits of `a` from bit `first` on, zero-extended: bfe.u32
+inline Val<U32> Bits(const Val<U32>& a, Operand<U32> first, uint32_t count,
+                     SourceLoc loc = SourceLoc::Here()) {
+  return {a.recorder(),
+          a.recorder()->Emit(RegClass::kB32, "bfe.u32", {a.ir(), first.ir, Recorder::Int(count)},
+                             loc)};
+}
+
+// Four bytes picked out of {b, a} by the nibbles of `selector`, lowest first; 0-3 are bytes of a, 4-7 of
+// b: prmt.b32
+inline Val<U32> Permute(Operand<U32> a, Operand<U32> b, Operand<U32> selector,
+                        SourceLoc loc = SourceLoc::Here()) {
+  Recorder* recorder = a.recorder ? a.recorder : b.recorder ? b.recorder : selector.recorder;
+  return {recorder,
+          recorder->Emit(RegClass::kB32, "prmt.b32", {a.ir, b.ir, selector.ir}, loc)};
+}
+
+// The two f16 of a word, widened; low half first: mov.b32 {lo, hi}, cvt.f32.f16 twice
+Vec<F32, 2> UnpackHalf2(const Val<U32>& word, SourceLoc loc = SourceLoc::Here());
+
+// The four unsigned bytes of a word as floats, lowest first. Each is one prmt that makes the float
+// 2^23 + byte and one exact subtraction: 2 full-rate instructions, where the conversion instruction runs
+// at an eighth of the rate (16 lanes per clock and SM, measured on an H200).
+Vec<F32, 4> BytesToF32(const Val<U32>& word, SourceLoc loc = SourceLoc::Here());
+
+// sum of values in the tree order ((0+1)+(2+3))+..., fixed for a given N.
+template <size_t N>
+Val<F32> Sum(const Vec<F32, N>& v) {
+  if constexpr (N == 1) {
+    return v[0];
+  } else {
+    return Sum(MakeVec<N / 2 + N % 2>([&](size_t i) {
+      return 2 * i + 1 < N ? v[2 * i] + v[2 * i + 1] : Val<F32>(v[2 * i]);
+    }));
+  }
+}
+
+}  // namespace ptxsmith
+
+#endif  // PTXSMITH_CODEGEN_OPS_H_

@@ -1,0 +1,305 @@
+#include "codegen/val.h"
+
+#include <algorithm>
+#include <bit>
+#include <string>
+
+#include "absl/strings/str_cat.h"
+
+namespace ptxsmith {
+namespace {
+
+// Folded values follow the machine's arithmetic: wrap-around integers, shifts that clamp, f32 rounded to
+// nearest. Division by a constant zero is left to the caller to refuse.
+template <class H>
+H FoldInteger(BinaryOp op, H a, H b) {
+  constexpr H kWidth = sizeof(H) * 8;
+  using U = std::make_unsigned_t<H>;
+  const U ua = static_cast<U>(a);
+  const U ub = static_cast<U>(b);
+  switch (op) {
+    case BinaryOp::kAdd:
+      return static_cast<H>(ua + ub);
+    case BinaryOp::kSub:
+      return static_cast<H>(ua - ub);
+    case BinaryOp::kMul:
+      return static_cast<H>(ua * ub);
+    case BinaryOp::kDiv:
+      return a / b;
+    case BinaryOp::kRem:
+      return a % b;
+    case BinaryOp::kAnd:
+      return a & b;
+    case BinaryOp::kOr:
+      return a | b;
+    case BinaryOp::kXor:
+      return a ^ b;
+    case BinaryOp::kShl:
+      return ub >= static_cast<U>(kWidth) ? 0 : static_cast<H>(ua << ub);
+    case BinaryOp::kShr:
+      if (ub >= static_cast<U>(kWidth)) return a < 0 ? static_cast<H>(-1) : 0;
+      return a >> b;
+    case BinaryOp::kMin:
+      return std::min(a, b);
+    case BinaryOp::kMax:
+      return std::max(a, b);
+  }
+  return 0;
+}
+
+float FoldFloat(BinaryOp op, float a, float b) {
+  switch (op) {
+    case BinaryOp::kAdd:
+      return a + b;
+    case BinaryOp::kSub:
+      return a - b;
+    case BinaryOp::kMul:
+      return a * b;
+    case BinaryOp::kDiv:
+      return a / b;
+    case BinaryOp::kMin:
+      return std::min(a, b);
+    default:
+      return std::max(a, b);
+  }
+}
+
+template <class T>
+struct HostOf;
+template <>
+struct HostOf<U32> {
+  using type = uint32_t;
+};
+template <>
+struct HostOf<S32> {
+  using type = int32_t;
+};
+template <>
+struct HostOf<U64> {
+  using type = uint64_t;
+};
+
+template <class T>
+ir::Operand Fold(BinaryOp op, uint64_t a, uint64_t b) {
+  if constexpr (std::same_as<T, F32>) {
+    return Recorder::Float(FoldFloat(op, std::bit_cast<float>(static_cast<uint32_t>(a)),
+                                     std::bit_cast<float>(static_cast<uint32_t>(b))));
+  } else {
+    using H = typename HostOf<T>::type;
+    const H folded = FoldInteger<H>(op, static_cast<H>(a), static_cast<H>(b));
+    return Recorder::Int(static_cast<uint64_t>(static_cast<std::conditional_t<
+                             std::is_signed_v<H>, int64_t, uint64_t>>(folded)));
+  }
+}
+
+template <class T>
+bool FoldCompare(Compare compare, uint64_t a, uint64_t b) {
+  const auto test = [compare](auto x, auto y) {
+    switch (compare) {
+      case Compare::kEq:
+        return x == y;
+      case Compare::kNe:
+        return x != y;
+      case Compare::kLt:
+        return x < y;
+      case Compare::kLe:
+        return x <= y;
+      case Compare::kGt:
+        return x > y;
+      default:
+        return x >= y;
+    }
+  };
+  if constexpr (std::same_as<T, F32>) {
+    return test(std::bit_cast<float>(static_cast<uint32_t>(a)),
+                std::bit_cast<float>(static_cast<uint32_t>(b)));
+  } else {
+    using H = typename HostOf<T>::type;
+    return test(static_cast<H>(a), static_cast<H>(b));
+  }
+}
+
+template <class T>
+std::string Mnemonic(BinaryOp op) {
+  const char* type = TypeTraits<T>::kOp;
+  const char* bits = std::same_as<T, U64> ? "b64" : "b32";
+  const bool is_float = std::same_as<T, F32>;
+  switch (op) {
+    case BinaryOp::kAdd:
+      return absl::StrCat("add.", is_float ? "rn." : "", type);
+    case BinaryOp::kSub:
+      return absl::StrCat("sub.", is_float ? "rn." : "", type);
+    case BinaryOp::kMul:
+      return absl::StrCat("mul.", is_float ? "rn." : "lo.", type);
+    case BinaryOp::kDiv:
+      return absl::StrCat("div.", is_float ? "rn." : "", type);
+    case BinaryOp::kRem:
+      return absl::StrCat("rem.", type);
+    case BinaryOp::kAnd:
+      return absl::StrCat("and.", bits);
+    case BinaryOp::kOr:
+      return absl::StrCat("or.", bits);
+    case BinaryOp::kXor:
+      return absl::StrCat("xor.", bits);
+    case BinaryOp::kShl:
+      return absl::StrCat("shl.", bits);
+    case BinaryOp::kShr:
+      return absl::StrCat("shr.", type);
+    case BinaryOp::kMin:
+      return absl::StrCat("min.", type);
+    case BinaryOp::kMax:
+      return absl::StrCat("max.", type);
+  }
+  return "";
+}
+
+const char* CompareName(Compare compare) {
+  constexpr const char* kNames[] = {"eq", "ne", "lt", "le", "gt", "ge"};
+  return kNames[static_cast<int>(compare)];
+}
+
+// The power of two known to divide `a op b`.
+template <class T>
+uint32_t MultipleOf(BinaryOp op, const Operand<T>& a, const Operand<T>& b) {
+  const std::optional<uint64_t> amount = b.constant();
+  switch (op) {
+    case BinaryOp::kMul:
+      return static_cast<uint32_t>(
+          std::min<uint64_t>(uint64_t{a.multiple_of} * b.multiple_of, kMaxMultiple));
+    case BinaryOp::kAnd:
+      return std::max(a.multiple_of, b.multiple_of);
+    case BinaryOp::kShl:
+      if (!amount || *amount >= 32) return a.multiple_of;
+      return static_cast<uint32_t>(
+          std::min<uint64_t>(uint64_t{a.multiple_of} << *amount, kMaxMultiple));
+    case BinaryOp::kShr:
+      if (!amount || *amount >= 32) return 1;
+      return std::max(1u, a.multiple_of >> *amount);
+    case BinaryOp::kDiv:
+      return 1;
+    default:  // sums, remainders by a constant, selections: what divides both sides
+      return std::min(a.multiple_of, b.multiple_of);
+  }
+}
+
+bool IsPowerOfTwo(uint64_t value) { return value != 0 && (value & (value - 1)) == 0; }
+
+uint64_t Log2(uint64_t value) { return 63 - static_cast<uint64_t>(__builtin_clzll(value)); }
+
+}  // namespace
+
+template <class T>
+Val<T> Binary(BinaryOp op, const Operand<T>& a, const Operand<T>& b) {
+  Recorder* recorder = a.recorder != nullptr ? a.recorder : b.recorder;
+  const SourceLoc loc = a.recorder != nullptr ? a.loc : b.loc;
+  if (a.recorder != nullptr && b.recorder != nullptr && a.recorder != b.recorder) {
+    recorder->Fail(loc, "values of two kernels are mixed");
+    return Val<T>(recorder, a.ir);
+  }
+  const std::optional<uint64_t> ca = a.constant();
+  const std::optional<uint64_t> cb = b.constant();
+  const bool divides = op == BinaryOp::kDiv || op == BinaryOp::kRem;
+  if constexpr (IntegerTag<T>) {
+    if (divides && cb && *cb == 0) {
+      recorder->Fail(loc, "division by the constant zero");
+      return Val<T>(recorder, a.ir);
+    }
+  }
+  if (ca && cb) {
+    const ir::Operand folded = Fold<T>(op, *ca, *cb);
+    return Val<T>(recorder, folded, IntegerTag<T> ? MultipleOfConstant(folded.bits) : 1);
+  }
+  if constexpr (IntegerTag<T>) {
+    const bool zero_is_neutral = op == BinaryOp::kAdd || op == BinaryOp::kSub ||
+                                 op == BinaryOp::kOr || op == BinaryOp::kXor ||
+                                 op == BinaryOp::kShl || op == BinaryOp::kShr;
+    if (cb && *cb == 0 && zero_is_neutral) return Val<T>(recorder, a.ir, a.multiple_of);
+    if (ca && *ca == 0 && (op == BinaryOp::kAdd || op == BinaryOp::kOr)) {
+      return Val<T>(recorder, b.ir, b.multiple_of);
+    }
+    if (op == BinaryOp::kMul && ca && !cb) return Binary<T>(op, b, a);
+    if (cb && *cb == 1 && (op == BinaryOp::kMul || op == BinaryOp::kDiv)) {
+      return Val<T>(recorder, a.ir, a.multiple_of);
+    }
+    if (cb && *cb == 0 && (op == BinaryOp::kMul || op == BinaryOp::kAnd)) {
+      return Val<T>(recorder, Recorder::Int(0), kMaxMultiple);
+    }
+    if (!std::same_as<T, S32> && cb && IsPowerOfTwo(*cb)) {
+      if (op == BinaryOp::kMul) return Binary<T>(BinaryOp::kShl, a, Operand<T>(Log2(*cb), b.loc));
+      if (op == BinaryOp::kDiv) return Binary<T>(BinaryOp::kShr, a, Operand<T>(Log2(*cb), b.loc));
+      if (op == BinaryOp::kRem) return Binary<T>(BinaryOp::kAnd, a, Operand<T>(*cb - 1, b.loc));
+    }
+  }
+  const ir::Operand result =
+      recorder->Emit(TypeTraits<T>::kClass, Mnemonic<T>(op), {a.ir, b.ir}, loc);
+  return Val<T>(recorder, result, IntegerTag<T> ? MultipleOf(op, a, b) : 1);
+}
+
+template <class T>
+Pred Comparison(Compare compare, const Operand<T>& a, const Operand<T>& b) {
+  Recorder* recorder = a.recorder != nullptr ? a.recorder : b.recorder;
+  const SourceLoc loc = a.recorder != nullptr ? a.loc : b.loc;
+  const std::optional<uint64_t> ca = a.constant();
+  const std::optional<uint64_t> cb = b.constant();
+  if (ca && cb) return Pred(recorder, Recorder::Int(FoldCompare<T>(compare, *ca, *cb) ? 1 : 0));
+  return Pred(recorder, recorder->Emit(RegClass::kPred,
+                                       absl::StrCat("setp.", CompareName(compare), ".",
+                                                    TypeTraits<T>::kOp),
+                                       {a.ir, b.ir}, loc));
+}
+
+template <class T>
+Var<T>::Var(Recorder* recorder, const Operand<T>& init)
+    : recorder_(recorder),
+      ir_(Recorder::RegOperand(recorder->NewReg(TypeTraits<T>::kClass, /*is_mutable=*/true))) {
+  Assign("mov", {init.ir}, init.loc);
+}
+
+template <class T>
+Var<T>& Var<T>::Assign(const char* mnemonic, std::initializer_list<ir::Operand> src,
+                       SourceLoc loc) {
+  ir::Instr instr;
+  const bool is_mov = absl::string_view(mnemonic) == "mov";
+  instr.mnemonic = is_mov ? absl::StrCat("mov.", TypeTraits<T>::kOp) : std::string(mnemonic);
+  instr.dst = {ir_.reg};
+  instr.src.assign(src.begin(), src.end());
+  instr.loc = loc;
+  recorder_->Append(std::move(instr));
+  return *this;
+}
+
+template <class T>
+Var<T>::operator Val<T>() const {
+  return Val<T>(recorder_, recorder_->Emit(TypeTraits<T>::kClass,
+                                           absl::StrCat("mov.", TypeTraits<T>::kOp), {ir_},
+                                           SourceLoc{}));
+}
+
+Pred operator&&(const Pred& a, const Pred& b) {
+  if (a.constant()) return *a.constant() ? b : a;
+  if (b.constant()) return *b.constant() ? a : b;
+  return Pred(a.recorder(), a.recorder()->Emit(RegClass::kPred, "and.pred", {a.ir(), b.ir()}, {}));
+}
+
+Pred operator||(const Pred& a, const Pred& b) {
+  if (a.constant()) return *a.constant() ? a : b;
+  if (b.constant()) return *b.constant() ? b : a;
+  return Pred(a.recorder(), a.recorder()->Emit(RegClass::kPred, "or.pred", {a.ir(), b.ir()}, {}));
+}
+
+Pred operator!(const Pred& a) {
+  if (a.constant()) return Pred(a.recorder(), Recorder::Int(*a.constant() ? 0 : 1));
+  return Pred(a.recorder(), a.recorder()->Emit(RegClass::kPred, "not.pred", {a.ir()}, {}));
+}
+
+#define PTXSMITH_INSTANTIATE_(T)                                                \
+  template Val<T> Binary(BinaryOp, const Operand<T>&, const Operand<T>&);       \
+  template Pred Comparison(Compare, const Operand<T>&, const Operand<T>&);      \
+  template class Var<T>;
+PTXSMITH_INSTANTIATE_(U32)
+PTXSMITH_INSTANTIATE_(S32)
+PTXSMITH_INSTANTIATE_(U64)
+PTXSMITH_INSTANTIATE_(F32)
+#undef PTXSMITH_INSTANTIATE_
+
+}  // namespace ptxsmith
