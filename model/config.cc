@@ -1,0 +1,197 @@
+#include "model/config.h"
+
+#include <cmath>
+#include <utility>
+
+#include "absl/status/status.h"
+#include "absl/strings/escaping.h"
+#include "absl/strings/str_cat.h"
+#include "codegen/status_macros.h"
+
+namespace ptxsmith {
+namespace {
+
+// Limits far above every model, low enough that products of two sizes cannot overflow 64 bits and a
+// hostile count cannot ask for absurd work.
+constexpr uint32_t kMaxBlocks = 1024;
+constexpr uint32_t kMaxLength = 1u << 20;  // of embedding and feed-forward
+constexpr uint32_t kMaxHeads = 4096;
+constexpr uint32_t kMaxHeadDim = 1024;
+constexpr uint32_t kMaxVocab = 1u << 24;
+constexpr uint32_t kMaxContext = 0x7fffffff;
+
+// Reads keys below "<architecture>.".
+class Reader {
+ public:
+  Reader(const GgufFile& file, absl::string_view architecture)
+      : file_(file), prefix_(absl::StrCat(architecture, ".")) {}
+
+  std::string Key(absl::string_view name) const { return absl::StrCat(prefix_, name); }
+  bool Has(absl::string_view name) const { return file_.FindEntry(Key(name)) != nullptr; }
+
+  // 1 to `limit`. Where files may give one value per block, all must be equal.
+  absl::StatusOr<uint32_t> Count(absl::string_view name, uint32_t limit) const {
+    const std::string key = Key(name);
+    const GgufEntry* entry = file_.FindEntry(key);
+    uint32_t value = 0;
+    if (entry != nullptr && entry->is_array) {
+      PTXSMITH_ASSIGN_OR_RETURN(value, Uniform(key));
+    } else {
+      PTXSMITH_ASSIGN_OR_RETURN(value, file_.GetU32(key));
+    }
+    if (value == 0 || value > limit) {
+      return absl::DataLossError(absl::StrCat(key, " = ", value, " is not in 1 to ", limit));
+    }
+    return value;
+  }
+
+  absl::StatusOr<uint32_t> CountOr(absl::string_view name, uint32_t limit,
+                                   uint32_t fallback) const {
+    return Has(name) ? Count(name, limit) : fallback;
+  }
+
+  // Finite and above zero.
+  absl::StatusOr<float> Positive(absl::string_view name) const {
+    const std::string key = Key(name);
+    PTXSMITH_ASSIGN_OR_RETURN(const float value, file_.GetF32(key));
+    if (!std::isfinite(value) || value <= 0) {
+      return absl::DataLossError(absl::StrCat(key, " = ", value, " is not a positive number"));
+    }
+    return value;
+  }
+
+  absl::StatusOr<float> PositiveOr(absl::string_view name, float fallback) const {
+    return Has(name) ? Positive(name) : fallback;
+  }
+
+ private:
+  absl::StatusOr<uint32_t> Uniform(const std::string& key) const {
+    PTXSMITH_ASSIGN_OR_RETURN(const std::vector<int64_t> values, file_.GetInts(key));
+    PTXSMITH_ASSIGN_OR_RETURN(const uint32_t blocks, Count("block_count", kMaxBlocks));
+    if (values.size() != blocks) {
+      return absl::DataLossError(
+          absl::StrCat(key, " has ", values.size(), " elements for ", blocks, " blocks"));
+    }
+    for (const int64_t value : values) {
+      if (value != values[0]) {
+        return absl::UnimplementedError(
+            absl::StrCat(key, " differs between blocks: ", values[0], " and ", value));
+      }
+    }
+    if (!std::in_range<uint32_t>(values[0])) {
+      return absl::DataLossError(absl::StrCat(key, " = ", values[0], " is out of range"));
+    }
+    return static_cast<uint32_t>(values[0]);
+  }
+
+  const GgufFile& file_;
+  std::string prefix_;
+};
+
+absl::Status ReadHeads(const Reader& in, ModelConfig& config) {
+  PTXSMITH_ASSIGN_OR_RETURN(config.head_count, in.Count("attention.head_count", kMaxHeads));
+  PTXSMITH_ASSIGN_OR_RETURN(config.head_count_kv,
+                            in.CountOr("attention.head_count_kv", kMaxHeads, config.head_count));
+  if (config.head_count % config.head_count_kv != 0) {
+    return absl::DataLossError(
+        absl::StrCat(in.Key("attention.head_count"), " = ", config.head_count,
+                     " is not a multiple of head_count_kv = ", config.head_count_kv));
+  }
+  const bool derived = !in.Has("attention.key_length") || !in.Has("attention.value_length");
+  if (derived && config.embedding_length % config.head_count != 0) {
+    return absl::DataLossError(
+        absl::StrCat(in.Key("embedding_length"), " = ", config.embedding_length,
+                     " is not a multiple of head_count = ", config.head_count));
+  }
+  const uint32_t even_share = config.embedding_length / config.head_count;
+  PTXSMITH_ASSIGN_OR_RETURN(config.head_dim,
+                            in.CountOr("attention.key_length", kMaxHeadDim, even_share));
+  PTXSMITH_ASSIGN_OR_RETURN(config.value_length,
+                            in.CountOr("attention.value_length", kMaxHeadDim, even_share));
+  return absl::OkStatus();
+}
+
+absl::Status ReadRope(const GgufFile& file, const Reader& in, ModelConfig& config) {
+  PTXSMITH_ASSIGN_OR_RETURN(config.rope_dim,
+                            in.CountOr("rope.dimension_count", kMaxHeadDim, config.head_dim));
+  if (config.rope_dim % 2 != 0 || config.rope_dim > config.head_dim) {
+    return absl::DataLossError(absl::StrCat(in.Key("rope.dimension_count"), " = ", config.rope_dim,
+                                            " is not even and at most the head's ",
+                                            config.head_dim));
+  }
+  PTXSMITH_ASSIGN_OR_RETURN(config.rope_freq_base, in.PositiveOr("rope.freq_base", 10000.0f));
+
+  // Older files give only the factor, under another name.
+  PTXSMITH_ASSIGN_OR_RETURN(const float legacy, in.PositiveOr("rope.scale_linear", 1.0f));
+  PTXSMITH_ASSIGN_OR_RETURN(
+      const absl::string_view scaling,
+      OrDefault<absl::string_view>(file.GetString(in.Key("rope.scaling.type")), "linear"));
+  if (scaling == "linear") {
+    PTXSMITH_ASSIGN_OR_RETURN(config.rope_scale, in.PositiveOr("rope.scaling.factor", legacy));
+  } else if (scaling != "none") {
+    return absl::UnimplementedError(absl::StrCat(in.Key("rope.scaling.type"), " = '",
+                                                 absl::CHexEscape(scaling),
+                                                 "' is not supported; known: none, linear"));
+  }
+  return absl::OkStatus();
+}
+
+absl::Status ReadVocab(const GgufFile& file, const Reader& in, ModelConfig& config) {
+  constexpr absl::string_view kTokens = "tokenizer.ggml.tokens";
+  const GgufEntry* tokens = file.FindEntry(kTokens);
+  if (tokens == nullptr) {
+    PTXSMITH_ASSIGN_OR_RETURN(config.vocab_size, in.Count("vocab_size", kMaxVocab));
+    return absl::OkStatus();
+  }
+  if (tokens->count == 0 || tokens->count > kMaxVocab) {
+    return absl::DataLossError(
+        absl::StrCat(kTokens, " has ", tokens->count, " elements, not 1 to ", kMaxVocab));
+  }
+  const auto count = static_cast<uint32_t>(tokens->count);
+  PTXSMITH_ASSIGN_OR_RETURN(config.vocab_size, in.CountOr("vocab_size", kMaxVocab, count));
+  if (config.vocab_size != count) {
+    return absl::DataLossError(absl::StrCat(in.Key("vocab_size"), " = ", config.vocab_size, " but ",
+                                            kTokens, " has ", count, " elements"));
+  }
+  return absl::OkStatus();
+}
+
+}  // namespace
+
+absl::StatusOr<ModelConfig> ModelConfig::FromGguf(const GgufFile& file) {
+  ModelConfig config;
+  PTXSMITH_ASSIGN_OR_RETURN(const absl::string_view architecture,
+                            file.GetString("general.architecture"));
+  if (architecture != "llama") {
+    return absl::UnimplementedError(absl::StrCat("general.architecture = '",
+                                                 absl::CHexEscape(architecture),
+                                                 "' is not supported; known: llama"));
+  }
+  PTXSMITH_ASSIGN_OR_RETURN(const uint32_t parts, OrDefault(file.GetU32("split.count"), 1u));
+  if (parts > 1) {
+    return absl::UnimplementedError(
+        absl::StrCat("split.count = ", parts, ": models in several files are not supported"));
+  }
+  config.architecture = std::string(architecture);
+  config.rope_pairing = RopePairing::kAdjacent;
+
+  const Reader in(file, architecture);
+  PTXSMITH_ASSIGN_OR_RETURN(config.block_count, in.Count("block_count", kMaxBlocks));
+  PTXSMITH_ASSIGN_OR_RETURN(config.context_length, in.Count("context_length", kMaxContext));
+  PTXSMITH_ASSIGN_OR_RETURN(config.embedding_length, in.Count("embedding_length", kMaxLength));
+  PTXSMITH_ASSIGN_OR_RETURN(config.feed_forward_length,
+                            in.Count("feed_forward_length", kMaxLength));
+  PTXSMITH_ASSIGN_OR_RETURN(config.rms_eps, in.Positive("attention.layer_norm_rms_epsilon"));
+  PTXSMITH_ASSIGN_OR_RETURN(const uint32_t experts,
+                            OrDefault(file.GetU32(in.Key("expert_count")), 0u));
+  if (experts > 0) {
+    return absl::UnimplementedError(
+        absl::StrCat(in.Key("expert_count"), " = ", experts, ": experts are not supported"));
+  }
+  PTXSMITH_RETURN_IF_ERROR(ReadHeads(in, config));
+  PTXSMITH_RETURN_IF_ERROR(ReadRope(file, in, config));
+  PTXSMITH_RETURN_IF_ERROR(ReadVocab(file, in, config));
+  return config;
+}
+
+}  // namespace ptxsmith
