@@ -1,0 +1,161 @@
+#include "model/config.h"
+
+#include <cmath>
+#include <limits>
+#include <string>
+#include <vector>
+
+#include "tests/model/gguf_writer.h"
+#include "tests/util/files.h"
+#include "tests/util/status_matchers.h"
+
+namespace ptxsmith {
+namespace {
+
+using absl::StatusCode;
+using testing::HasSubstr;
+
+absl::StatusOr<ModelConfig> Read(const GgufWriter& w) {
+  const std::string bytes = w.Build();
+  PTXSMITH_ASSIGN_OR_RETURN(const GgufFile file, GgufFile::Parse(Bytes(bytes)));
+  return ModelConfig::FromGguf(file);
+}
+
+TEST(ModelConfigTest, BundledModel) {
+  ASSERT_OK_AND_ASSIGN(const GgufFile file, GgufFile::Open(TestPath("data/sample-q4_k_m.gguf")));
+  ASSERT_OK_AND_ASSIGN(const ModelConfig c, ModelConfig::FromGguf(file));
+  EXPECT_EQ(c.architecture, "llama");
+  EXPECT_EQ(c.block_count, 6u);
+  EXPECT_EQ(c.context_length, 512u);
+  EXPECT_EQ(c.embedding_length, 256u);
+  EXPECT_EQ(c.feed_forward_length, 768u);
+  EXPECT_EQ(c.vocab_size, 4096u);
+  EXPECT_EQ(c.head_count, 4u);
+  EXPECT_EQ(c.head_count_kv, 2u);
+  EXPECT_EQ(c.head_dim, 64u);
+  EXPECT_EQ(c.value_length, 64u);
+  EXPECT_EQ(c.rope_dim, 64u);
+  EXPECT_EQ(c.rope_pairing, RopePairing::kAdjacent);
+  EXPECT_EQ(c.rope_freq_base, 10000.0f);
+  EXPECT_EQ(c.rope_scale, 1.0f);
+  EXPECT_EQ(c.rms_eps, 1e-5f);
+}
+
+TEST(ModelConfigTest, Defaults) {
+  GgufWriter w = TinyModel();
+  w.Remove("llama.attention.head_count_kv").Remove("llama.rope.freq_base");
+  ASSERT_OK_AND_ASSIGN(const ModelConfig c, Read(w));
+  EXPECT_EQ(c.head_count_kv, 4u);
+  EXPECT_EQ(c.head_dim, 16u);
+  EXPECT_EQ(c.value_length, 16u);
+  EXPECT_EQ(c.rope_dim, 16u);
+  EXPECT_EQ(c.rope_freq_base, 10000.0f);
+  EXPECT_EQ(c.vocab_size, kTinyVocab);
+}
+
+TEST(ModelConfigTest, VocabularyWithoutTokens) {
+  GgufWriter w = TinyModel();
+  w.Remove("tokenizer.ggml.tokens");
+  EXPECT_THAT(Read(w), StatusIs(StatusCode::kNotFound, HasSubstr("llama.vocab_size")));
+  w.Set("llama.vocab_size", U32(1024));
+  ASSERT_OK_AND_ASSIGN(const ModelConfig c, Read(w));
+  EXPECT_EQ(c.vocab_size, 1024u);
+}
+
+TEST(ModelConfigTest, RopeScaling) {
+  const auto scale = [](GgufWriter w) {
+    const absl::StatusOr<ModelConfig> c = Read(w);
+    EXPECT_OK(c);
+    return c.ok() ? c->rope_scale : -1;
+  };
+  EXPECT_EQ(scale(TinyModel().Set("llama.rope.scaling.factor", F32(4))), 4.0f);
+  EXPECT_EQ(scale(TinyModel().Set("llama.rope.scale_linear", F32(2))), 2.0f);
+  EXPECT_EQ(scale(TinyModel()
+                      .Set("llama.rope.scaling.type", Str("none"))
+                      .Set("llama.rope.scaling.factor", F32(4))),
+            1.0f);
+  EXPECT_THAT(Read(TinyModel().Set("llama.rope.scaling.type", Str("yarn"))),
+              StatusIs(StatusCode::kUnimplemented, HasSubstr("'yarn'")));
+}
+
+TEST(ModelConfigTest, OneValuePerBlock) {
+  GgufWriter w = TinyModel();
+  w.Set("llama.block_count", U32(3));
+  w.Set("llama.attention.head_count_kv", Array<int32_t>(5, {2, 2, 2}));
+  ASSERT_OK_AND_ASSIGN(const ModelConfig c, Read(w));
+  EXPECT_EQ(c.head_count_kv, 2u);
+  w.Set("llama.attention.head_count_kv", Array<int32_t>(5, {2, 4, 2}));
+  EXPECT_THAT(Read(w), StatusIs(StatusCode::kUnimplemented, HasSubstr("differs between blocks")));
+  w.Set("llama.attention.head_count_kv", Array<int32_t>(5, {2, 2}));
+  EXPECT_THAT(Read(w), StatusIs(StatusCode::kDataLoss, HasSubstr("2 elements for 3 blocks")));
+  w.Set("llama.attention.head_count_kv", Array<int32_t>(5, {-2, -2, -2}));
+  EXPECT_THAT(Read(w), StatusIs(StatusCode::kDataLoss, HasSubstr("-2")));
+  w.Set("llama.block_count", Array<int32_t>(5, {1}));
+  EXPECT_FALSE(Read(w).ok());
+}
+
+TEST(ModelConfigTest, RequiredKeys) {
+  for (const char* key : {"general.architecture", "llama.block_count", "llama.context_length",
+                          "llama.embedding_length", "llama.feed_forward_length",
+                          "llama.attention.head_count", "llama.attention.layer_norm_rms_epsilon"}) {
+    EXPECT_THAT(Read(TinyModel().Remove(key)), StatusIs(StatusCode::kNotFound, HasSubstr(key)));
+  }
+}
+
+TEST(ModelConfigTest, KeysOfTheWrongKind) {
+  for (const char* key :
+       {"general.architecture", "llama.block_count", "llama.context_length",
+        "llama.embedding_length", "llama.feed_forward_length", "llama.attention.head_count",
+        "llama.attention.head_count_kv", "llama.attention.layer_norm_rms_epsilon",
+        "llama.attention.key_length", "llama.attention.value_length", "llama.rope.dimension_count",
+        "llama.rope.freq_base", "llama.rope.scaling.type", "llama.rope.scaling.factor",
+        "llama.vocab_size", "llama.expert_count"}) {
+    EXPECT_THAT(Read(TinyModel().Set(key, Bool(1))),
+                StatusIs(StatusCode::kInvalidArgument, HasSubstr(key)));
+  }
+}
+
+TEST(ModelConfigTest, ImpossibleCounts) {
+  const std::pair<const char*, std::vector<uint32_t>> rows[] = {
+      {"llama.block_count", {0, 1025, 1u << 31}},
+      {"llama.context_length", {0, 1u << 31}},
+      {"llama.embedding_length", {0, 63, 65, 1u << 31}},
+      {"llama.feed_forward_length", {0, 1u << 31}},
+      {"llama.attention.head_count", {0, 3, 5, 1u << 31}},
+      {"llama.attention.head_count_kv", {0, 3, 8, 1u << 31}},
+      {"llama.attention.key_length", {0, 1, 257, 1u << 31}},  // odd ones leave no even rope_dim
+      {"llama.attention.value_length", {0, 1u << 31}},
+      {"llama.rope.dimension_count", {0, 15, 18, 1u << 31}},
+      {"llama.vocab_size", {0, 260, 262, 1u << 31}},
+  };
+  for (const auto& [key, values] : rows) {
+    for (const uint32_t value : values) {
+      EXPECT_THAT(Read(TinyModel().Set(key, U32(value))), StatusIs(StatusCode::kDataLoss))
+          << key << " = " << value;
+    }
+  }
+}
+
+TEST(ModelConfigTest, ImpossibleNumbers) {
+  for (const char* key : {"llama.attention.layer_norm_rms_epsilon", "llama.rope.freq_base",
+                          "llama.rope.scaling.factor", "llama.rope.scale_linear"}) {
+    for (const float value : {0.0f, -1.0f, INFINITY, -INFINITY, NAN}) {
+      EXPECT_THAT(Read(TinyModel().Set(key, F32(value))),
+                  StatusIs(StatusCode::kDataLoss, HasSubstr(key)))
+          << value;
+    }
+  }
+}
+
+TEST(ModelConfigTest, UnsupportedModels) {
+  EXPECT_THAT(Read(TinyModel().Set("general.architecture", Str("mamba"))),
+              StatusIs(StatusCode::kUnimplemented, HasSubstr("'mamba'")));
+  EXPECT_THAT(Read(TinyModel().Set("llama.expert_count", U32(8))),
+              StatusIs(StatusCode::kUnimplemented, HasSubstr("expert_count = 8")));
+  EXPECT_OK(Read(TinyModel().Set("llama.expert_count", U32(0))));
+  EXPECT_THAT(Read(TinyModel().Set("split.count", Value(2, uint16_t{3}))),
+              StatusIs(StatusCode::kUnimplemented, HasSubstr("split.count = 3")));
+}
+
+}  // namespace
+}  // namespace ptxsmith

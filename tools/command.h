@@ -1,0 +1,29 @@
+// The frame of the `ptxsmith` program: one function per command, which adds its subcommand and
+// flags to the parser. To add a command: write cmd_NAME.cc, declare its function here, call it in
+// main.cc.
+//
+//   void AddTokenizeCommand(CLI::App& app, absl::Status& result) {
+//     auto options = std::make_shared<Options>();
+//     CLI::App* command = app.add_subcommand("tokenize", "Print the token ids of a text");
+//     command->add_option("-m,--model", options->model, "GGUF file")->required();
+//     command->callback([options, &result] { result = Tokenize(*options); });
+//   }
+//
+// Commands print data to stdout and progress to stderr; the error they return is printed by main as
+// one line, `ptxsmith: error: ...`. Exit codes: 0 done, 1 error, 2 usage.
+#ifndef PTXSMITH_TOOLS_COMMAND_H_
+#define PTXSMITH_TOOLS_COMMAND_H_
+
+#include <CLI/CLI.hpp>
+
+#include "absl/status/status.h"
+
+namespace ptxsmith {
+
+// The callbacks write to `result`, which must outlive the parse.
+void AddInspectCommand(CLI::App& app, absl::Status& result);
+void AddTokenizeCommand(CLI::App& app, absl::Status& result);
+
+}  // namespace ptxsmith
+
+#endif  // PTXSMITH_TOOLS_COMMAND_H_
