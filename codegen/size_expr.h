@@ -20,8 +20,8 @@ namespace ptxsmith {
 
 class SizeExpr {
  public:
-  SizeExpr(uint64_t value)
-      : SizeExpr(Op{kConstant, value}) {}  // NOLINT(google-explicit-constructor)
+  // NOLINTNEXTLINE(google-explicit-constructor): numbers are expressions
+  SizeExpr(uint64_t value) : SizeExpr(Op{kConstant, value}) {}
   SizeExpr() : SizeExpr(uint64_t{0}) {}
   // The value of the kernel parameter with this index.
   static SizeExpr Param(uint32_t index) { return SizeExpr(Op{kParam, index}); }
