@@ -1,4 +1,4 @@
-// The order of the rooms (README, "Rooms"): every #include of ours points along the table below,
+// The order of the rooms (CONTRIBUTING.md): every #include of ours points along the table below,
 // the top level holds nothing but what is listed, and no file grows beyond its limit. The linker
 // checks the same for code; headers alone would slip past it.
 #include <cctype>
