@@ -29,25 +29,35 @@ class Reader {
   std::string Key(absl::string_view name) const { return absl::StrCat(prefix_, name); }
   bool Has(absl::string_view name) const { return file_.FindEntry(Key(name)) != nullptr; }
 
-  // 1 to `limit`. Where files may give one value per block, all must be equal.
+  // 1 to `limit`.
   absl::StatusOr<uint32_t> Count(absl::string_view name, uint32_t limit) const {
     const std::string key = Key(name);
-    const GgufEntry* entry = file_.FindEntry(key);
-    uint32_t value = 0;
-    if (entry != nullptr && entry->is_array) {
-      PTXSMITH_ASSIGN_OR_RETURN(value, Uniform(key));
-    } else {
-      PTXSMITH_ASSIGN_OR_RETURN(value, file_.GetU32(key));
-    }
-    if (value == 0 || value > limit) {
-      return absl::DataLossError(absl::StrCat(key, " = ", value, " is not in 1 to ", limit));
-    }
-    return value;
+    PTXSMITH_ASSIGN_OR_RETURN(const uint32_t value, file_.GetU32(key));
+    return InRange(key, value, limit);
   }
 
   absl::StatusOr<uint32_t> CountOr(absl::string_view name, uint32_t limit,
                                    uint32_t fallback) const {
     return Has(name) ? Count(name, limit) : fallback;
+  }
+
+  // A count that files may also give as an array of one value per block, here all equal.
+  absl::StatusOr<uint32_t> PerBlock(absl::string_view name, uint32_t limit, uint32_t blocks) const {
+    const std::string key = Key(name);
+    const GgufEntry* entry = file_.FindEntry(key);
+    if (entry == nullptr || !entry->is_array) return Count(name, limit);
+    PTXSMITH_ASSIGN_OR_RETURN(const std::vector<int64_t> values, file_.GetInts(key));
+    if (values.size() != blocks) {
+      return absl::DataLossError(
+          absl::StrCat(key, " has ", values.size(), " elements for ", blocks, " blocks"));
+    }
+    for (const int64_t value : values) {
+      if (value != values[0]) {
+        return absl::UnimplementedError(
+            absl::StrCat(key, " differs between blocks: ", values[0], " and ", value));
+      }
+    }
+    return InRange(key, values[0], limit);
   }
 
   // Finite and above zero.
@@ -65,23 +75,11 @@ class Reader {
   }
 
  private:
-  absl::StatusOr<uint32_t> Uniform(const std::string& key) const {
-    PTXSMITH_ASSIGN_OR_RETURN(const std::vector<int64_t> values, file_.GetInts(key));
-    PTXSMITH_ASSIGN_OR_RETURN(const uint32_t blocks, Count("block_count", kMaxBlocks));
-    if (values.size() != blocks) {
-      return absl::DataLossError(
-          absl::StrCat(key, " has ", values.size(), " elements for ", blocks, " blocks"));
+  static absl::StatusOr<uint32_t> InRange(absl::string_view key, int64_t value, uint32_t limit) {
+    if (value < 1 || value > limit) {
+      return absl::DataLossError(absl::StrCat(key, " = ", value, " is not in 1 to ", limit));
     }
-    for (const int64_t value : values) {
-      if (value != values[0]) {
-        return absl::UnimplementedError(
-            absl::StrCat(key, " differs between blocks: ", values[0], " and ", value));
-      }
-    }
-    if (!std::in_range<uint32_t>(values[0])) {
-      return absl::DataLossError(absl::StrCat(key, " = ", values[0], " is out of range"));
-    }
-    return static_cast<uint32_t>(values[0]);
+    return static_cast<uint32_t>(value);
   }
 
   const GgufFile& file_;
@@ -89,9 +87,13 @@ class Reader {
 };
 
 absl::Status ReadHeads(const Reader& in, ModelConfig& config) {
-  PTXSMITH_ASSIGN_OR_RETURN(config.head_count, in.Count("attention.head_count", kMaxHeads));
-  PTXSMITH_ASSIGN_OR_RETURN(config.head_count_kv,
-                            in.CountOr("attention.head_count_kv", kMaxHeads, config.head_count));
+  PTXSMITH_ASSIGN_OR_RETURN(config.head_count,
+                            in.PerBlock("attention.head_count", kMaxHeads, config.block_count));
+  config.head_count_kv = config.head_count;
+  if (in.Has("attention.head_count_kv")) {
+    PTXSMITH_ASSIGN_OR_RETURN(config.head_count_kv, in.PerBlock("attention.head_count_kv",
+                                                                kMaxHeads, config.block_count));
+  }
   if (config.head_count % config.head_count_kv != 0) {
     return absl::DataLossError(
         absl::StrCat(in.Key("attention.head_count"), " = ", config.head_count,
@@ -180,7 +182,7 @@ absl::StatusOr<ModelConfig> ModelConfig::FromGguf(const GgufFile& file) {
   PTXSMITH_ASSIGN_OR_RETURN(config.context_length, in.Count("context_length", kMaxContext));
   PTXSMITH_ASSIGN_OR_RETURN(config.embedding_length, in.Count("embedding_length", kMaxLength));
   PTXSMITH_ASSIGN_OR_RETURN(config.feed_forward_length,
-                            in.Count("feed_forward_length", kMaxLength));
+                            in.PerBlock("feed_forward_length", kMaxLength, config.block_count));
   PTXSMITH_ASSIGN_OR_RETURN(config.rms_eps, in.Positive("attention.layer_norm_rms_epsilon"));
   PTXSMITH_ASSIGN_OR_RETURN(const uint32_t experts,
                             OrDefault(file.GetU32(in.Key("expert_count")), 0u));

@@ -178,10 +178,11 @@ TEST(GgufHostileTest, Values) {
                     absl::StrCat(count, " elements"));
     }
   }
-  // Three strings announced, two present.
-  ExpectRefused(GgufWriter().Set("key", Raw(9u) + Raw(8u) + Raw(uint64_t{3}) + RawString("a") +
-                                            RawString(std::string(40, 'b'))),
-                "'key'");
+  // Three strings announced, two present, and no padding that would read as an empty one.
+  GgufWriter w;
+  w.alignment = 1;
+  w.Set("key", Raw(9u) + Raw(8u) + Raw(uint64_t{3}) + RawString("a") + RawString("bbbbbbbb"));
+  ExpectRefused(w, "'key': needs 8 bytes, 0 are left");
 }
 
 TEST(GgufHostileTest, Alignment) {
