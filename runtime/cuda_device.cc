@@ -21,7 +21,7 @@ CUevent AsEvent(DeviceBackend::Handle handle) { return reinterpret_cast<CUevent>
 // also runs on all later ones.
 absl::StatusOr<Target> BestTarget(int sm, PtxVersion max_ptx, absl::string_view device) {
   for (int candidate = sm; candidate > 0; --candidate) {
-    const absl::StatusOr<Target> target = Target::ForSm(candidate);
+    absl::StatusOr<Target> target = Target::ForSm(candidate);
     if (target.ok() && target->isa <= max_ptx) return target;
   }
   return absl::FailedPreconditionError(

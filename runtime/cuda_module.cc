@@ -73,8 +73,7 @@ absl::Status CudaModule::Compile() {
   info_.log = std::move(info);
   if (result == CUDA_SUCCESS) return absl::OkStatus();
   module_ = nullptr;
-  const absl::Status status =
-      context_.Check(result, absl::StrCat("cuModuleLoadDataEx of ", spec_.key));
+  absl::Status status = context_.Check(result, absl::StrCat("cuModuleLoadDataEx of ", spec_.key));
   if (error.empty()) return status;
   return absl::Status(status.code(),
                       absl::StrCat(status.message(), "\n", AnnotateLog(error, spec_)));

@@ -120,7 +120,7 @@ absl::Status Enqueue(const BoundLaunch& launch, const Stream& stream) {
   }
   PTXSMITH_RETURN_IF_ERROR(device.RawLaunchKernel(stream.handle(), launch.raw_));
   if (!debug.sync) return absl::OkStatus();
-  const absl::Status status = device.RawSynchronize(stream.handle());
+  absl::Status status = device.RawSynchronize(stream.handle());
   if (status.ok()) return status;
   return absl::Status(status.code(),
                       absl::StrCat("in ", launch.module().spec().key, ": ", status.message()));

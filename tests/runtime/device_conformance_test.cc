@@ -131,6 +131,7 @@ TEST_P(DeviceConformanceTest, ThreadsMayShareTheDevice) {
   ModuleCache cache(device_);
   std::vector<absl::Status> results(kThreads);
   std::vector<std::thread> threads;
+  threads.reserve(kThreads);
   const auto work = [&](float a) -> absl::Status {
     PTXSMITH_ASSIGN_OR_RETURN(const auto module,
                               cache.GetOrBuild(SaxpySpec().key, [] { return SaxpySpec(); }));

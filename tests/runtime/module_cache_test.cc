@@ -81,6 +81,7 @@ TEST_F(ModuleCacheTest, OneBuildPerKeyUnderContention) {
   std::vector<std::vector<const Module*>> seen(kThreads, std::vector<const Module*>(kKeys));
   std::atomic<int> waiting = kThreads;
   std::vector<std::thread> threads;
+  threads.reserve(kThreads);
   for (int t = 0; t < kThreads; ++t) {
     threads.emplace_back([&, t] {
       for (--waiting; waiting > 0;) std::this_thread::yield();  // all start together
@@ -114,6 +115,7 @@ TEST_F(ModuleCacheTest, WhoWaitsSharesTheFailure) {
   std::atomic<int> builds = 0;
   std::vector<absl::Status> results(kThreads);
   std::vector<std::thread> threads;
+  threads.reserve(kThreads);
   for (int t = 0; t < kThreads; ++t) {
     threads.emplace_back([&, t] {
       ++asking;
