@@ -12,8 +12,8 @@
 namespace ptxsmith {
 
 // Sums `value` over the `warps` warps of the block, with one shared array of `warps` floats and one
-// barrier: first in each warp, then every thread adds the warps' sums in the same order. `name` names the
-// array: use a fresh one for each call, so that no second barrier is needed.
+// barrier: first in each warp, then every thread adds the warps' sums in the same order. `name`
+// names the array: use a fresh one for each call, so that no second barrier is needed.
 inline Val<F32> BlockSum(KernelBuilder& k, const Val<F32>& value, uint32_t warps,
                          absl::string_view name) {
   const Val<F32> mine = WarpSum(value);

@@ -1,4 +1,5 @@
-// Which instruction needs which architecture and which PTX version: the one table behind the printed
+// Which instruction needs which architecture and which PTX version: the one table behind the
+// printed
 // `.version` and the refusal of kernels a target cannot run.
 #ifndef PTXSMITH_CODEGEN_FEATURES_H_
 #define PTXSMITH_CODEGEN_FEATURES_H_
@@ -14,8 +15,8 @@ struct Feature {
   PtxVersion min_version;
 };
 
-// The needs of an instruction such as "shfl.sync.bfly.b32". Instructions outside the table need nothing
-// beyond what every target here has (PTX 5.0, sm_61).
+// The needs of an instruction such as "shfl.sync.bfly.b32". Instructions outside the table need
+// nothing beyond what every target here has (PTX 5.0, sm_61).
 Feature FeatureOf(absl::string_view mnemonic);
 
 }  // namespace ptxsmith

@@ -3,7 +3,8 @@
 //
 // Invariants:
 //  1. Markers nest: If [Else] EndIf, Loop EndLoop.
-//  2. Every register is written before any use in list order, except loop variables and Vars, which are
+//  2. Every register is written before any use in list order, except loop variables and Vars, which
+//  are
 //     written where they are created.
 #ifndef PTXSMITH_CODEGEN_IR_H_
 #define PTXSMITH_CODEGEN_IR_H_
@@ -26,8 +27,8 @@ using RegId = uint32_t;
 
 struct Reg {
   RegClass cls = RegClass::kB32;
-  uint32_t number = 0;   // %r<number>, counted per class
-  uint32_t region = 0;   // the scope it was created in
+  uint32_t number = 0;    // %r<number>, counted per class
+  uint32_t region = 0;    // the scope it was created in
   bool mutable_ = false;  // a Var: written more than once
 };
 
@@ -54,8 +55,8 @@ enum class Op : uint8_t {
 
 struct Instr {
   Op op = Op::kPlain;
-  bool guard = false;                   // kLoop: the body may run zero times
-  bool has_forced_uniformity = false;   // `forced` replaces what the operands imply
+  bool guard = false;                  // kLoop: the body may run zero times
+  bool has_forced_uniformity = false;  // `forced` replaces what the operands imply
   Uniformity forced = Uniformity::kLane;
   std::string mnemonic;
   absl::InlinedVector<RegId, 4> dst;

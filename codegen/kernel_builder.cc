@@ -105,8 +105,8 @@ Address KernelBuilder::SharedAddress(absl::string_view name, uint64_t bytes, Sou
   }
   const uint32_t limit = target().limits().max_shared;
   if (bytes == 0 || bytes > limit) {
-    recorder_.Fail(loc, absl::StrCat("shared array '", name, "' of ", bytes, " bytes: ",
-                                     target().sm_name(), " has ", limit, " per block"));
+    recorder_.Fail(loc, absl::StrCat("shared array '", name, "' of ", bytes,
+                                     " bytes: ", target().sm_name(), " has ", limit, " per block"));
     bytes = 16;
   }
   recorder_.kernel().shared.push_back({std::string(name), static_cast<uint32_t>(bytes)});
@@ -133,9 +133,9 @@ Val<U32> KernelBuilder::Lane(SourceLoc loc) { return ThreadX(loc) & Operand<U32>
 Val<U32> KernelBuilder::Warp(SourceLoc loc) {
   const Val<U32> thread = ThreadX(loc);
   // Blocks are one-dimensional in warps, so the quotient is the same in all lanes of a warp.
-  return Val<U32>(&recorder_, recorder_.EmitUniform(ir::Uniformity::kWarp, RegClass::kB32,
-                                                    "shr.u32", {thread.ir(), Recorder::Int(5)},
-                                                    loc));
+  return Val<U32>(&recorder_,
+                  recorder_.EmitUniform(ir::Uniformity::kWarp, RegClass::kB32, "shr.u32",
+                                        {thread.ir(), Recorder::Int(5)}, loc));
 }
 
 Val<U32> KernelBuilder::CtaX(SourceLoc loc) {
@@ -178,8 +178,8 @@ void KernelBuilder::EndIf(SourceLoc loc) {
   recorder_.Append(std::move(instr));
 }
 
-Val<U32> KernelBuilder::BeginLoop(const Operand<U32>& begin, const Operand<U32>& end,
-                                  uint32_t step, bool guard, SourceLoc loc) {
+Val<U32> KernelBuilder::BeginLoop(const Operand<U32>& begin, const Operand<U32>& end, uint32_t step,
+                                  bool guard, SourceLoc loc) {
   recorder_.OpenScope();
   ir::Instr instr;
   instr.op = ir::Op::kLoop;

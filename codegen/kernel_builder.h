@@ -9,9 +9,9 @@
 //   k.If(i < n, [&] { y.Store(i, x.Load(i) * 2.0f); });
 //   return std::move(k).Finish();
 //
-// Lower-case `if` and `for` run now and specialise; k.If and k.For run on the GPU. A mistake that C++
-// cannot refuse is kept (the first one, with its C++ line) and returned by Finish(); calls after it are
-// harmless. Not thread-safe: one thread records one kernel.
+// Lower-case `if` and `for` run now and specialise; k.If and k.For run on the GPU. A mistake that
+// C++ cannot refuse is kept (the first one, with its C++ line) and returned by Finish(); calls
+// after it are harmless. Not thread-safe: one thread records one kernel.
 #ifndef PTXSMITH_CODEGEN_KERNEL_BUILDER_H_
 #define PTXSMITH_CODEGEN_KERNEL_BUILDER_H_
 
@@ -41,7 +41,7 @@ class Dim : public Val<U32> {
 struct PointerOptions {
   SizeExpr count;           // elements the buffer must hold; checked when binding
   uint32_t alignment = 16;  // bytes; checked when binding
-  bool constant = false;    // nothing writes it while the kernel runs (weights, tables): ld.global.nc
+  bool constant = false;  // nothing writes it while the kernel runs (weights, tables): ld.global.nc
 };
 
 struct ForOptions {
@@ -73,10 +73,11 @@ class KernelBuilder {
   P Param(absl::string_view name, const PointerOptions& options,
           SourceLoc loc = SourceLoc::Here()) {
     using Traits = PointerTraits<P>;
-    return P(PointerParam(name, Traits::kKind, TypeTraits<typename Traits::Elem>::kElem, options,
-                          loc));
+    return P(
+        PointerParam(name, Traits::kKind, TypeTraits<typename Traits::Elem>::kElem, options, loc));
   }
-  // A size: the constant `baked`, or a u32 parameter whose value must be a multiple of `multiple_of`.
+  // A size: the constant `baked`, or a u32 parameter whose value must be a multiple of
+  // `multiple_of`.
   Dim ParamDim(absl::string_view name, std::optional<uint32_t> baked, uint32_t multiple_of = 1,
                SourceLoc loc = SourceLoc::Here());
 
@@ -86,21 +87,20 @@ class KernelBuilder {
 
   // An array of shared memory, 16-byte aligned, private to the block, undefined at the start.
   template <class T>
-  Shared<T> SharedArray(absl::string_view name, uint32_t count,
-                        SourceLoc loc = SourceLoc::Here()) {
+  Shared<T> SharedArray(absl::string_view name, uint32_t count, SourceLoc loc = SourceLoc::Here()) {
     return Shared<T>(SharedAddress(name, uint64_t{count} * kByteSize<T>, loc));
   }
 
   // --- Values. ---
 
   template <class T, class L>
-    requires LiteralOf<T, L>
-  Val<T> Const(L value) {
+  requires LiteralOf<T, L> Val<T> Const(L value) {
     const Operand<T> operand(value);
     return Val<T>(&recorder_, operand.ir, operand.multiple_of);
   }
+  Pred True() { return Pred(&recorder_, Recorder::Int(1)); }
   template <class T>
-  Var<T> NewVar(Operand<T> init) {
+  Var<T> NewVar(Operand<std::type_identity_t<T>> init) {
     return Var<T>(&recorder_, init);
   }
 
@@ -138,7 +138,8 @@ class KernelBuilder {
     EndIf(loc);
   }
 
-  // body(Val<U32> i) for i = begin, begin + step, ... while i < end. REQUIRES: end + step fits 32 bits.
+  // body(Val<U32> i) for i = begin, begin + step, ... while i < end. REQUIRES: end + step fits 32
+  // bits.
   template <class F>
   void For(Operand<U32> begin, Operand<U32> end, const ForOptions& options, F&& body,
            SourceLoc loc = SourceLoc::Here()) {

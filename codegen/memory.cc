@@ -49,8 +49,8 @@ absl::InlinedVector<ir::RegId, 4> Address::Load(RegClass cls, const char* suffix
   CheckAlignment(*this, elem_bytes * count, loc);
   ir::Instr instr;
   instr.op = ir::Op::kLoad;
-  instr.mnemonic = absl::StrCat("ld.", SpaceName(space), constant ? ".nc" : "",
-                                VectorSuffix(count), suffix);
+  instr.mnemonic =
+      absl::StrCat("ld.", SpaceName(space), constant ? ".nc" : "", VectorSuffix(count), suffix);
   for (uint32_t i = 0; i < count; ++i) instr.dst.push_back(recorder->NewReg(cls));
   instr.src = {base};
   instr.offset = offset;
@@ -65,8 +65,7 @@ void Address::Store(const char* suffix, uint32_t elem_bytes, absl::Span<const ir
   CheckAlignment(*this, elem_bytes * static_cast<uint32_t>(values.size()), loc);
   ir::Instr instr;
   instr.op = ir::Op::kStore;
-  instr.mnemonic =
-      absl::StrCat("st.", SpaceName(space), VectorSuffix(values.size()), suffix);
+  instr.mnemonic = absl::StrCat("st.", SpaceName(space), VectorSuffix(values.size()), suffix);
   instr.src = {base};
   instr.src.insert(instr.src.end(), values.begin(), values.end());
   instr.offset = offset;

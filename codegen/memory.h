@@ -5,10 +5,10 @@
 //   InOut<T>   both
 //   Shared<T>  an array in the block's shared memory
 //
-// Indices count elements of T. Address arithmetic in global memory is 64 bits wide (mad.wide.u32): an
-// index may be any 32-bit number. Every access checks while generating that the address is known to be a
-// multiple of the bytes accessed; what is known flows from the alignment of the parameter and from the
-// constants an index was made of.
+// Indices count elements of T. Address arithmetic in global memory is 64 bits wide (mad.wide.u32):
+// an index may be any 32-bit number. Every access checks while generating that the address is known
+// to be a multiple of the bytes accessed; what is known flows from the alignment of the parameter
+// and from the constants an index was made of.
 #ifndef PTXSMITH_CODEGEN_MEMORY_H_
 #define PTXSMITH_CODEGEN_MEMORY_H_
 
@@ -27,11 +27,11 @@ enum class Space : uint8_t { kGlobal, kShared };
 struct Address {
   Recorder* recorder = nullptr;
   Space space = Space::kGlobal;
-  bool constant = false;        // never written while the kernel runs: ld.global.nc
-  const char* name = "";        // of the parameter or array, for messages
+  bool constant = false;  // never written while the kernel runs: ld.global.nc
+  const char* name = "";  // of the parameter or array, for messages
   ir::Operand base;
-  int64_t offset = 0;           // bytes
-  uint32_t alignment = 1;       // power of two that divides base + offset
+  int64_t offset = 0;      // bytes
+  uint32_t alignment = 1;  // power of two that divides base + offset
 
   // `index` elements of `stride` bytes further on.
   Address Plus(const Operand<U32>& index, uint32_t stride) const;
@@ -48,35 +48,24 @@ class Pointer {
   explicit Pointer(Address address) : address_(address) {}
 
   // The element at `index`; U8 and U16 widen to 32 bits.
-  Val<RegOf<T>> Load(Operand<U32> index) const
-    requires kReads
-  {
-    return Load<1>(index)[0];
-  }
+  Val<RegOf<T>> Load(Operand<U32> index) const requires kReads { return Load<1>(index)[0]; }
   // N (1, 2 or 4) elements from `index` on as one access of N * sizeof(T) bytes.
   template <size_t N>
-  Vec<RegOf<T>, N> Load(Operand<U32> index) const
-    requires kReads
-  {
+  Vec<RegOf<T>, N> Load(Operand<U32> index) const requires kReads {
     static_assert(N == 1 || N == 2 || N == 4, "PTX vectors have 1, 2 or 4 elements");
-    const auto regs = address_.Plus(index, kByteSize<T>)
-                          .Load(TypeTraits<T>::kClass, TypeTraits<T>::kMem, kByteSize<T>, N,
-                                index.loc);
-    return MakeVec<N>([&](size_t i) {
-      return Val<RegOf<T>>(address_.recorder, Recorder::RegOperand(regs[i]));
-    });
+    const auto regs =
+        address_.Plus(index, kByteSize<T>)
+            .Load(TypeTraits<T>::kClass, TypeTraits<T>::kMem, kByteSize<T>, N, index.loc);
+    return MakeVec<N>(
+        [&](size_t i) { return Val<RegOf<T>>(address_.recorder, Recorder::RegOperand(regs[i])); });
   }
 
-  void Store(Operand<U32> index, Operand<RegOf<T>> value) const
-    requires kWrites
-  {
+  void Store(Operand<U32> index, Operand<RegOf<T>> value) const requires kWrites {
     address_.Plus(index, kByteSize<T>)
         .Store(TypeTraits<T>::kMem, kByteSize<T>, {value.ir}, index.loc);
   }
   template <size_t N>
-  void Store(Operand<U32> index, const Vec<RegOf<T>, N>& values) const
-    requires kWrites
-  {
+  void Store(Operand<U32> index, const Vec<RegOf<T>, N>& values) const requires kWrites {
     static_assert(N == 1 || N == 2 || N == 4, "PTX vectors have 1, 2 or 4 elements");
     std::array<ir::Operand, N> operands;
     for (size_t i = 0; i < N; ++i) operands[i] = values[i].ir();

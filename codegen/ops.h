@@ -19,8 +19,7 @@ using Arg = Operand<std::type_identity_t<T>>;
 
 // The constant `value` as a Val of the kernel that `like` belongs to. No instruction.
 template <class T, class L, class V>
-  requires LiteralOf<T, L>
-Val<T> Constant(const V& like, L value) {
+requires LiteralOf<T, L> Val<T> Constant(const V& like, L value) {
   const Operand<T> operand(value);
   return Val<T>(like.recorder(), operand.ir, operand.multiple_of);
 }
@@ -62,8 +61,8 @@ Val<T> Select(const Pred& p, const Val<T>& a, Arg<T> b) {
   return Select<T>(p, Operand<T>(a), b);
 }
 
-// Conversions. Integers to f32 round to nearest: cvt.rn.f32.u32, cvt.rn.f32.s32. f16 to f32 is exact:
-// cvt.f32.f16.
+// Conversions. Integers to f32 round to nearest: cvt.rn.f32.u32, cvt.rn.f32.s32. f16 to f32 is
+// exact: cvt.f32.f16.
 template <class T>
 Val<F32> ToF32(const Val<T>& a, SourceLoc loc = SourceLoc::Here()) {
   const char* mnemonic = std::is_same_v<T, F16>   ? "cvt.f32.f16"
@@ -90,27 +89,26 @@ Val<To> Bitcast(const Val<From>& a, SourceLoc loc = SourceLoc::Here()) {
 // `count` bits of `a` from bit `first` on, zero-extended: bfe.u32
 inline Val<U32> Bits(const Val<U32>& a, Operand<U32> first, uint32_t count,
                      SourceLoc loc = SourceLoc::Here()) {
-  return {a.recorder(),
-          a.recorder()->Emit(RegClass::kB32, "bfe.u32", {a.ir(), first.ir, Recorder::Int(count)},
-                             loc)};
+  return {a.recorder(), a.recorder()->Emit(RegClass::kB32, "bfe.u32",
+                                           {a.ir(), first.ir, Recorder::Int(count)}, loc)};
 }
 
-// Four bytes picked out of {b, a} by the nibbles of `selector`, lowest first; 0-3 are bytes of a, 4-7 of
-// b: prmt.b32
+// Four bytes picked out of {b, a} by the nibbles of `selector`, lowest first; 0-3 are bytes of a,
+// 4-7 of b: prmt.b32
 inline Val<U32> Permute(Operand<U32> a, Operand<U32> b, Operand<U32> selector,
                         SourceLoc loc = SourceLoc::Here()) {
   Recorder* recorder = a.recorder ? a.recorder : b.recorder ? b.recorder : selector.recorder;
-  return {recorder,
-          recorder->Emit(RegClass::kB32, "prmt.b32", {a.ir, b.ir, selector.ir}, loc)};
+  return {recorder, recorder->Emit(RegClass::kB32, "prmt.b32", {a.ir, b.ir, selector.ir}, loc)};
 }
 
 // The two f16 of a word, widened; low half first: mov.b32 {lo, hi}, cvt.f32.f16 twice
 Vec<F32, 2> UnpackHalf2(const Val<U32>& word, SourceLoc loc = SourceLoc::Here());
 
-// The four unsigned bytes of a word as floats, lowest first. Each is one prmt that makes the float
-// 2^23 + byte and one exact subtraction: 2 full-rate instructions, where the conversion instruction runs
-// at an eighth of the rate (16 lanes per clock and SM, measured on an H200).
-Vec<F32, 4> BytesToF32(const Val<U32>& word, SourceLoc loc = SourceLoc::Here());
+// The four unsigned bytes of a word minus `bias` as floats, lowest first. Each is one prmt that
+// makes the float 2^23 + byte and one exact subtraction of 2^23 + bias: 2 full-rate instructions,
+// where the conversion instruction runs at an eighth of the rate (16 lanes per clock and SM,
+// measured on an H200).
+Vec<F32, 4> BytesToF32(const Val<U32>& word, uint32_t bias = 0, SourceLoc loc = SourceLoc::Here());
 
 // sum of values in the tree order ((0+1)+(2+3))+..., fixed for a given N.
 template <size_t N>
@@ -118,9 +116,8 @@ Val<F32> Sum(const Vec<F32, N>& v) {
   if constexpr (N == 1) {
     return v[0];
   } else {
-    return Sum(MakeVec<N / 2 + N % 2>([&](size_t i) {
-      return 2 * i + 1 < N ? v[2 * i] + v[2 * i + 1] : Val<F32>(v[2 * i]);
-    }));
+    return Sum(MakeVec<N / 2 + N % 2>(
+        [&](size_t i) { return 2 * i + 1 < N ? v[2 * i] + v[2 * i + 1] : Val<F32>(v[2 * i]); }));
   }
 }
 

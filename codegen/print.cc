@@ -61,7 +61,8 @@ class Printer {
     return version;
   }
 
-  // Arrays are declared one by one while they fit the static limit, else they share one dynamic block.
+  // Arrays are declared one by one while they fit the static limit, else they share one dynamic
+  // block.
   void PlanShared() {
     uint32_t total = 0;
     for (const ir::SharedArray& array : kernel_.shared) {
@@ -80,8 +81,9 @@ class Printer {
     Line(".address_size 64", {});
     Line("", {});
     if (spec_.dynamic_shared > 0) {
-      Line(absl::StrCat(".extern .shared .align ", kSharedAlignment, " .b8 ", kDynamicShared, "[];"),
-           {});
+      Line(
+          absl::StrCat(".extern .shared .align ", kSharedAlignment, " .b8 ", kDynamicShared, "[];"),
+          {});
       Line("", {});
     }
     Line(absl::StrCat(".visible .entry ", kernel_.entry, "("), {});
@@ -163,13 +165,13 @@ class Printer {
     const auto operand = [this](const ir::Operand& o) { return Text(o); };
     switch (instr.op) {
       case Op::kLoad:
-        Statement(instr.mnemonic,
-                  absl::StrCat(List(instr.dst, reg), ", ", AddressText(instr)), instr.loc);
+        Statement(instr.mnemonic, absl::StrCat(List(instr.dst, reg), ", ", AddressText(instr)),
+                  instr.loc);
         break;
       case Op::kStore: {
         const absl::Span<const ir::Operand> values = absl::MakeSpan(instr.src).subspan(1);
-        Statement(instr.mnemonic,
-                  absl::StrCat(AddressText(instr), ", ", List(values, operand)), instr.loc);
+        Statement(instr.mnemonic, absl::StrCat(AddressText(instr), ", ", List(values, operand)),
+                  instr.loc);
         break;
       }
       case Op::kIf:

@@ -7,8 +7,8 @@
 
 namespace ptxsmith {
 
-// REQUIRES: Verify(kernel).ok(). The printed `.version` is the least that the target and the instructions
-// used need, but not less than kernel.target.isa.
+// REQUIRES: Verify(kernel).ok(). The printed `.version` is the least that the target and the
+// instructions used need, but not less than kernel.target.isa.
 KernelSpec Print(const ir::Kernel& kernel);
 
 }  // namespace ptxsmith

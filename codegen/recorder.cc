@@ -14,8 +14,7 @@ void Recorder::Fail(SourceLoc loc, absl::string_view message) {
 }
 
 ir::RegId Recorder::NewReg(RegClass cls, bool is_mutable) {
-  kernel_.regs.push_back(
-      {cls, next_number_[static_cast<int>(cls)]++, regions_.back(), is_mutable});
+  kernel_.regs.push_back({cls, next_number_[static_cast<int>(cls)]++, regions_.back(), is_mutable});
   return static_cast<ir::RegId>(kernel_.regs.size() - 1);
 }
 

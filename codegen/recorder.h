@@ -1,5 +1,5 @@
-// The untyped half of KernelBuilder: registers, scopes, the instruction list and the sticky error. The
-// typed values (val.h, memory.h) record through it; kernels never see it.
+// The untyped half of KernelBuilder: registers, scopes, the instruction list and the sticky error.
+// The typed values (val.h, memory.h) record through it; kernels never see it.
 //
 // After the first error every call is harmless and the error stays. Not thread-safe: one kernel is
 // recorded by one thread.

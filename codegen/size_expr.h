@@ -18,6 +18,9 @@
 
 namespace ptxsmith {
 
+class SizeExpr;
+SizeExpr CeilDiv(const SizeExpr& a, const SizeExpr& b);
+
 class SizeExpr {
  public:
   // NOLINTNEXTLINE(google-explicit-constructor): numbers are expressions
@@ -36,7 +39,7 @@ class SizeExpr {
   friend SizeExpr operator+(const SizeExpr& a, const SizeExpr& b) { return Join(kAdd, a, b); }
   friend SizeExpr operator*(const SizeExpr& a, const SizeExpr& b) { return Join(kMul, a, b); }
   // ceil(a / b)
-  friend SizeExpr CeilDiv(const SizeExpr& a, const SizeExpr& b) { return Join(kCeilDiv, a, b); }
+  friend SizeExpr CeilDiv(const SizeExpr& a, const SizeExpr& b);
 
  private:
   enum Kind : uint8_t { kConstant, kParam, kAdd, kMul, kCeilDiv };
@@ -49,6 +52,10 @@ class SizeExpr {
 
   std::vector<Op> ops_;  // postfix order; never empty
 };
+
+inline SizeExpr CeilDiv(const SizeExpr& a, const SizeExpr& b) {
+  return SizeExpr::Join(SizeExpr::kCeilDiv, a, b);
+}
 
 }  // namespace ptxsmith
 

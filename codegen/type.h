@@ -1,5 +1,5 @@
-// The types of the kernel language: tags that name what a value is. Sub-word integers exist in memory
-// only; loading one gives a 32-bit value.
+// The types of the kernel language: tags that name what a value is. Sub-word integers exist in
+// memory only; loading one gives a 32-bit value.
 //
 //   Val<F32> a;  Val<U32> i;  In<U8> bytes;   // bytes.Load(i) is a Val<U32>
 #ifndef PTXSMITH_CODEGEN_TYPE_H_
@@ -26,18 +26,18 @@ struct U64 {};
 enum class RegClass : uint8_t { kPred, kB16, kB32, kF32, kB64 };
 inline constexpr int kRegClasses = 5;
 
-// For each tag: the type of the value a load gives, the element type in memory, the register class and
-// the suffixes of instructions and of memory accesses.
+// For each tag: the type of the value a load gives, the element type in memory, the register class
+// and the suffixes of instructions and of memory accesses.
 template <class T>
 struct TypeTraits;
 
-#define PTXSMITH_TYPE_(TAG, REG, ELEM, CLASS, OP, MEM)          \
-  template <>                                                   \
-  struct TypeTraits<TAG> {                                      \
-    using Reg = REG;                                            \
-    static constexpr ElemType kElem = ElemType::ELEM;           \
-    static constexpr RegClass kClass = RegClass::CLASS;         \
-    static constexpr const char* kOp = OP;   /* add.u32 */      \
+#define PTXSMITH_TYPE_(TAG, REG, ELEM, CLASS, OP, MEM)           \
+  template <>                                                    \
+  struct TypeTraits<TAG> {                                       \
+    using Reg = REG;                                             \
+    static constexpr ElemType kElem = ElemType::ELEM;            \
+    static constexpr RegClass kClass = RegClass::CLASS;          \
+    static constexpr const char* kOp = OP;   /* add.u32 */       \
     static constexpr const char* kMem = MEM; /* ld.global.b16 */ \
   };
 

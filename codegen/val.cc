@@ -9,8 +9,8 @@
 namespace ptxsmith {
 namespace {
 
-// Folded values follow the machine's arithmetic: wrap-around integers, shifts that clamp, f32 rounded to
-// nearest. Division by a constant zero is left to the caller to refuse.
+// Folded values follow the machine's arithmetic: wrap-around integers, shifts that clamp, f32
+// rounded to nearest. Division by a constant zero is left to the caller to refuse.
 template <class H>
 H FoldInteger(BinaryOp op, H a, H b) {
   constexpr H kWidth = sizeof(H) * 8;
@@ -87,8 +87,8 @@ ir::Operand Fold(BinaryOp op, uint64_t a, uint64_t b) {
   } else {
     using H = typename HostOf<T>::type;
     const H folded = FoldInteger<H>(op, static_cast<H>(a), static_cast<H>(b));
-    return Recorder::Int(static_cast<uint64_t>(static_cast<std::conditional_t<
-                             std::is_signed_v<H>, int64_t, uint64_t>>(folded)));
+    return Recorder::Int(static_cast<uint64_t>(
+        static_cast<std::conditional_t<std::is_signed_v<H>, int64_t, uint64_t>>(folded)));
   }
 }
 
@@ -242,10 +242,10 @@ Pred Comparison(Compare compare, const Operand<T>& a, const Operand<T>& b) {
   const std::optional<uint64_t> ca = a.constant();
   const std::optional<uint64_t> cb = b.constant();
   if (ca && cb) return Pred(recorder, Recorder::Int(FoldCompare<T>(compare, *ca, *cb) ? 1 : 0));
-  return Pred(recorder, recorder->Emit(RegClass::kPred,
-                                       absl::StrCat("setp.", CompareName(compare), ".",
-                                                    TypeTraits<T>::kOp),
-                                       {a.ir, b.ir}, loc));
+  return Pred(recorder,
+              recorder->Emit(RegClass::kPred,
+                             absl::StrCat("setp.", CompareName(compare), ".", TypeTraits<T>::kOp),
+                             {a.ir, b.ir}, loc));
 }
 
 template <class T>
@@ -270,9 +270,9 @@ Var<T>& Var<T>::Assign(const char* mnemonic, std::initializer_list<ir::Operand> 
 
 template <class T>
 Var<T>::operator Val<T>() const {
-  return Val<T>(recorder_, recorder_->Emit(TypeTraits<T>::kClass,
-                                           absl::StrCat("mov.", TypeTraits<T>::kOp), {ir_},
-                                           SourceLoc{}));
+  return Val<T>(recorder_,
+                recorder_->Emit(TypeTraits<T>::kClass, absl::StrCat("mov.", TypeTraits<T>::kOp),
+                                {ir_}, SourceLoc{}));
 }
 
 Pred operator&&(const Pred& a, const Pred& b) {
@@ -292,9 +292,9 @@ Pred operator!(const Pred& a) {
   return Pred(a.recorder(), a.recorder()->Emit(RegClass::kPred, "not.pred", {a.ir()}, {}));
 }
 
-#define PTXSMITH_INSTANTIATE_(T)                                                \
-  template Val<T> Binary(BinaryOp, const Operand<T>&, const Operand<T>&);       \
-  template Pred Comparison(Compare, const Operand<T>&, const Operand<T>&);      \
+#define PTXSMITH_INSTANTIATE_(T)                                           \
+  template Val<T> Binary(BinaryOp, const Operand<T>&, const Operand<T>&);  \
+  template Pred Comparison(Compare, const Operand<T>&, const Operand<T>&); \
   template class Var<T>;
 PTXSMITH_INSTANTIATE_(U32)
 PTXSMITH_INSTANTIATE_(S32)

@@ -2,15 +2,16 @@
 //
 //   Val<T>   an immutable value: a register written once, or a constant. Copyable, not assignable.
 //   Var<T>   a mutable register. Not copyable; turning it into a Val takes a snapshot.
-//   Pred     the result of a comparison. Not a bool: `if (pred)` does not compile, k.If(pred, ...) does.
-//   Vec<T,N> N values, for vector loads and unrolled arithmetic. Supports structured bindings.
+//   Pred     the result of a comparison. Not a bool: `if (pred)` does not compile, k.If(pred, ...)
+//   does. Vec<T,N> N values, for vector loads and unrolled arithmetic. Supports structured
+//   bindings.
 //
 //   Val<F32> y = a * x + 2.0f;      // mul.rn.f32, add.rn.f32: never contracted behind your back
 //   Val<U32> row = k.CtaX() * 4 + k.Warp();
 //
-// Every operator is one PTX instruction, except that operations on constants are folded and unsigned
-// multiplications, divisions and remainders by powers of two become shifts and masks. Types never convert
-// silently: Val<F32> + Val<U32> does not compile; ops.h has the conversions.
+// Every operator is one PTX instruction, except that operations on constants are folded and
+// unsigned multiplications, divisions and remainders by powers of two become shifts and masks.
+// Types never convert silently: Val<F32> + Val<U32> does not compile; ops.h has the conversions.
 #ifndef PTXSMITH_CODEGEN_VAL_H_
 #define PTXSMITH_CODEGEN_VAL_H_
 
@@ -72,7 +73,18 @@ template <class T>
 class Operand;
 
 enum class BinaryOp : uint8_t {
-  kAdd, kSub, kMul, kDiv, kRem, kAnd, kOr, kXor, kShl, kShr, kMin, kMax
+  kAdd,
+  kSub,
+  kMul,
+  kDiv,
+  kRem,
+  kAnd,
+  kOr,
+  kXor,
+  kShl,
+  kShr,
+  kMin,
+  kMax
 };
 enum class Compare : uint8_t { kEq, kNe, kLt, kLe, kGt, kGe };
 
@@ -89,35 +101,23 @@ struct Arithmetic {
   friend Val<T> operator-(Operand<T> a, Operand<T> b) { return Binary(BinaryOp::kSub, a, b); }
   friend Val<T> operator*(Operand<T> a, Operand<T> b) { return Binary(BinaryOp::kMul, a, b); }
   friend Val<T> operator/(Operand<T> a, Operand<T> b) { return Binary(BinaryOp::kDiv, a, b); }
-  friend Val<T> operator%(Operand<T> a, Operand<T> b)
-    requires IntegerTag<T>
-  {
+  friend Val<T> operator%(Operand<T> a, Operand<T> b) requires IntegerTag<T> {
     return Binary(BinaryOp::kRem, a, b);
   }
-  friend Val<T> operator&(Operand<T> a, Operand<T> b)
-    requires IntegerTag<T>
-  {
+  friend Val<T> operator&(Operand<T> a, Operand<T> b) requires IntegerTag<T> {
     return Binary(BinaryOp::kAnd, a, b);
   }
-  friend Val<T> operator|(Operand<T> a, Operand<T> b)
-    requires IntegerTag<T>
-  {
+  friend Val<T> operator|(Operand<T> a, Operand<T> b) requires IntegerTag<T> {
     return Binary(BinaryOp::kOr, a, b);
   }
-  friend Val<T> operator^(Operand<T> a, Operand<T> b)
-    requires IntegerTag<T>
-  {
+  friend Val<T> operator^(Operand<T> a, Operand<T> b) requires IntegerTag<T> {
     return Binary(BinaryOp::kXor, a, b);
   }
   // Amounts beyond the width give 0 (or the sign), as PTX defines.
-  friend Val<T> operator<<(Operand<T> a, Operand<T> b)
-    requires IntegerTag<T>
-  {
+  friend Val<T> operator<<(Operand<T> a, Operand<T> b) requires IntegerTag<T> {
     return Binary(BinaryOp::kShl, a, b);
   }
-  friend Val<T> operator>>(Operand<T> a, Operand<T> b)
-    requires IntegerTag<T>
-  {
+  friend Val<T> operator>>(Operand<T> a, Operand<T> b) requires IntegerTag<T> {
     return Binary(BinaryOp::kShr, a, b);
   }
   friend Pred operator==(Operand<T> a, Operand<T> b) { return Comparison(Compare::kEq, a, b); }
@@ -134,11 +134,11 @@ struct Arithmetic {
 template <class T>
 class Operand : public Arithmetic<T> {
  public:
-  Operand(const Val<T>& val, SourceLoc loc = SourceLoc::Here());  // NOLINT: implicit by design
-  Operand(const Var<T>& var, SourceLoc loc = SourceLoc::Here());  // NOLINT
+  // NOLINTBEGIN(google-explicit-constructor): operands are made from values without a word
+  Operand(const Val<T>& val, SourceLoc loc = SourceLoc::Here());
+  Operand(const Var<T>& var, SourceLoc loc = SourceLoc::Here());
   template <class L>
-    requires LiteralOf<T, L>
-  Operand(L literal, SourceLoc loc = SourceLoc::Here()) : loc(loc) {  // NOLINT
+  requires LiteralOf<T, L> Operand(L literal, SourceLoc loc = SourceLoc::Here()) : loc(loc) {
     if constexpr (std::same_as<T, F32>) {
       ir = Recorder::Float(literal);
     } else if constexpr (std::same_as<T, U32>) {
@@ -148,6 +148,8 @@ class Operand : public Arithmetic<T> {
     }
     if constexpr (IntegerTag<T>) multiple_of = MultipleOfConstant(ir.bits);
   }
+
+  // NOLINTEND(google-explicit-constructor)
 
   std::optional<uint64_t> constant() const {
     if (ir.kind == ir::Operand::kInt || ir.kind == ir::Operand::kFloat) return ir.bits;
@@ -189,18 +191,20 @@ class Var : public Arithmetic<T> {
 
   Var& operator=(const Var&) = delete;
   Var& operator=(Operand<T> value) { return Assign("mov", {value.ir}, value.loc); }  // NOLINT
-  Var& operator+=(Operand<T> b) { return *this = Binary(BinaryOp::kAdd, Operand<T>(*this, b.loc), b); }
-  Var& operator-=(Operand<T> b) { return *this = Binary(BinaryOp::kSub, Operand<T>(*this, b.loc), b); }
-  Var& operator*=(Operand<T> b) { return *this = Binary(BinaryOp::kMul, Operand<T>(*this, b.loc), b); }
-  Var& operator|=(Operand<T> b)
-    requires IntegerTag<T>
-  {
+  Var& operator+=(Operand<T> b) {
+    return *this = Binary(BinaryOp::kAdd, Operand<T>(*this, b.loc), b);
+  }
+  Var& operator-=(Operand<T> b) {
+    return *this = Binary(BinaryOp::kSub, Operand<T>(*this, b.loc), b);
+  }
+  Var& operator*=(Operand<T> b) {
+    return *this = Binary(BinaryOp::kMul, Operand<T>(*this, b.loc), b);
+  }
+  Var& operator|=(Operand<T> b) requires IntegerTag<T> {
     return *this = Binary(BinaryOp::kOr, Operand<T>(*this, b.loc), b);
   }
   // this = a * b + this, rounded once: fma.rn.f32.
-  Var& Fma(Operand<T> a, Operand<T> b)
-    requires std::same_as<T, F32>
-  {
+  Var& Fma(Operand<T> a, Operand<T> b) requires std::same_as<T, F32> {
     return Assign("fma.rn.f32", {a.ir, b.ir, ir_}, a.loc);
   }
 
@@ -252,7 +256,8 @@ auto MakeVec(F&& make) {
     return [&]<class T>(Val<T>*) {
       return Vec<T, N>(std::array<Val<T>, N>{make(I)...});
     }(static_cast<V*>(nullptr));
-  }(std::make_index_sequence<N>());
+  }
+  (std::make_index_sequence<N>());
 }
 
 }  // namespace ptxsmith

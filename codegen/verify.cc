@@ -13,8 +13,8 @@ namespace {
 using ir::Op;
 using ir::Uniformity;
 
-// Follows the nesting of the body: the control flow's uniformity at the current instruction, and the
-// instruction that made it so.
+// Follows the nesting of the body: the control flow's uniformity at the current instruction, and
+// the instruction that made it so.
 class ControlStack {
  public:
   struct Level {
@@ -22,9 +22,7 @@ class ControlStack {
     SourceLoc cause;
   };
 
-  Level current() const {
-    return levels_.empty() ? Level{Uniformity::kCta, {}} : levels_.back();
-  }
+  Level current() const { return levels_.empty() ? Level{Uniformity::kCta, {}} : levels_.back(); }
   void Push(Uniformity condition, SourceLoc cause) {
     Level level = current();
     if (condition > level.uniformity) level = {condition, cause};
@@ -100,10 +98,9 @@ absl::Status CheckShared(const ir::Kernel& kernel) {
   for (const ir::SharedArray& array : kernel.shared) total += array.bytes;
   const uint32_t limit = kernel.target.limits().max_shared;
   if (total <= limit) return absl::OkStatus();
-  return absl::FailedPreconditionError(absl::StrCat(kernel.key, ": ", total,
-                                                    " bytes of shared memory; ",
-                                                    kernel.target.sm_name(), " has ", limit,
-                                                    " per block"));
+  return absl::FailedPreconditionError(
+      absl::StrCat(kernel.key, ": ", total, " bytes of shared memory; ", kernel.target.sm_name(),
+                   " has ", limit, " per block"));
 }
 
 }  // namespace

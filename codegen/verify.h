@@ -1,5 +1,5 @@
-// The checks of a recorded kernel that need all of it. Scopes, alignment and signatures are checked while
-// recording; a write through an In<T> does not compile at all.
+// The checks of a recorded kernel that need all of it. Scopes, alignment and signatures are checked
+// while recording; a write through an In<T> does not compile at all.
 //
 // Refused, each with the C++ line:
 //  1. a barrier where not every thread of the block is known to arrive;
@@ -19,9 +19,9 @@ namespace ptxsmith {
 // InvalidArgument for rules 1 and 2, FailedPrecondition for 3 and 4.
 absl::Status Verify(const ir::Kernel& kernel);
 
-// For each register, how many threads are known to hold the same value: the least fixed point over the
-// body, in which a value is as uniform as its least uniform source, and a Var also as the control flow it
-// is assigned under.
+// For each register, how many threads are known to hold the same value: the least fixed point over
+// the body, in which a value is as uniform as its least uniform source, and a Var also as the
+// control flow it is assigned under.
 std::vector<ir::Uniformity> AnalyzeUniformity(const ir::Kernel& kernel);
 
 }  // namespace ptxsmith

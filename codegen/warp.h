@@ -1,5 +1,5 @@
-// Collectives of one warp, written in the kernel language itself. All 32 lanes take part: they are refused
-// where some lanes may be elsewhere.
+// Collectives of one warp, written in the kernel language itself. All 32 lanes take part: they are
+// refused where some lanes may be elsewhere.
 //
 //   Val<F32> total = WarpSum(partial);   // the same bits in every lane
 #ifndef PTXSMITH_CODEGEN_WARP_H_
@@ -18,26 +18,24 @@ inline constexpr uint32_t kWarpLanes = 32;
 // The value of lane ^ mask: shfl.sync.bfly.b32
 template <class T>
 Val<T> ShuffleXor(const Val<T>& value, uint32_t mask, SourceLoc loc = SourceLoc::Here()) {
-  return {value.recorder(),
-          value.recorder()->Emit(TypeTraits<T>::kClass, "shfl.sync.bfly.b32",
-                                 {value.ir(), Recorder::Int(mask), Recorder::Int(31),
-                                  Recorder::Int(0xffffffff)},
-                                 loc, ir::Op::kWarp)};
+  return {value.recorder(), value.recorder()->Emit(TypeTraits<T>::kClass, "shfl.sync.bfly.b32",
+                                                   {value.ir(), Recorder::Int(mask),
+                                                    Recorder::Int(31), Recorder::Int(0xffffffff)},
+                                                   loc, ir::Op::kWarp)};
 }
 
 // The value of one lane, in all of them: shfl.sync.idx.b32
 template <class T>
 Val<T> Broadcast(const Val<T>& value, uint32_t lane, SourceLoc loc = SourceLoc::Here()) {
   return {value.recorder(),
-          value.recorder()->EmitUniform(ir::Uniformity::kWarp, TypeTraits<T>::kClass,
-                                        "shfl.sync.idx.b32",
-                                        {value.ir(), Recorder::Int(lane), Recorder::Int(31),
-                                         Recorder::Int(0xffffffff)},
-                                        loc, ir::Op::kWarp)};
+          value.recorder()->EmitUniform(
+              ir::Uniformity::kWarp, TypeTraits<T>::kClass, "shfl.sync.idx.b32",
+              {value.ir(), Recorder::Int(lane), Recorder::Int(31), Recorder::Int(0xffffffff)}, loc,
+              ir::Op::kWarp)};
 }
 
-// combine over all lanes by a butterfly of xor 16, 8, 4, 2, 1. With a commutative `combine` every lane
-// ends with the same bits.
+// combine over all lanes by a butterfly of xor 16, 8, 4, 2, 1. With a commutative `combine` every
+// lane ends with the same bits.
 template <class T, class F>
 Val<T> WarpReduce(const Val<T>& value, F&& combine) {
   // Five levels in a recursion, as a Val cannot be assigned.

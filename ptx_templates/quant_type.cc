@@ -7,6 +7,7 @@
 #include "absl/strings/ascii.h"
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_join.h"
+#include "codegen/status_macros.h"
 
 namespace ptxsmith {
 namespace {
@@ -82,6 +83,11 @@ absl::StatusOr<QuantType> ParseQuantType(absl::string_view name) {
   }
   return absl::InvalidArgumentError(
       absl::StrCat("unknown quant type '", name, "'; known: ", absl::StrJoin(names, ", ")));
+}
+
+absl::Status ParseFieldText(absl::string_view text, QuantType* type) {
+  PTXSMITH_ASSIGN_OR_RETURN(*type, ParseQuantType(text));
+  return absl::OkStatus();
 }
 
 }  // namespace ptxsmith

@@ -71,6 +71,10 @@ std::optional<QuantType> QuantTypeFromId(uint32_t id);
 // "q4_k", "Q4_K". InvalidArgument lists the known names.
 absl::StatusOr<QuantType> ParseQuantType(absl::string_view name);
 
+// How kernel specs print and read the type (codegen/spec_fields.h).
+inline absl::string_view FieldText(QuantType type) { return ToString(type); }
+absl::Status ParseFieldText(absl::string_view text, QuantType* type);
+
 }  // namespace ptxsmith
 
 #endif  // PTXSMITH_PTX_TEMPLATES_QUANT_TYPE_H_

@@ -1,0 +1,64 @@
+#include "codegen/math.h"
+
+#include <limits>
+
+namespace ptxsmith {
+namespace {
+
+// Adding 1.5 * 2^23 leaves the nearest integer in the low bits of an f32 of magnitude below 2^22.
+constexpr float kRound = 12582912.0f;
+
+// c[0] + c[1] x + ... by Horner's rule with fused steps.
+template <size_t N>
+Val<F32> Polynomial(const Val<F32>& x, const float (&c)[N]) {
+  const auto step = [&](const auto& self, const Val<F32>& sum, size_t i) -> Val<F32> {
+    const Val<F32> next = Fma(sum, x, c[i]);
+    return i == 0 ? next : self(self, next, i - 1);
+  };
+  return step(step, Constant<F32>(x, c[N - 1]), N - 2);
+}
+
+}  // namespace
+
+Val<F32> Exp(const Val<F32>& x) {
+  // x = (n + f) ln 2 with integer n and |f| <= 0.5; log2(e) in two parts keeps f exact enough.
+  constexpr float kLog2E = 1.44269502f;
+  constexpr float kLog2ELow = 1.92596299e-8f;
+  const Val<F32> shifted = Fma(x, kLog2E, kRound);
+  const Val<F32> n = shifted - kRound;
+  const Val<F32> f = Fma(x, kLog2ELow, Fma(x, kLog2E, Neg(n)));
+  // 2^f: relative error 1.9e-9 before rounding.
+  const Val<F32> power = Polynomial(f, {1.0f, 0.6931472f, 0.24022646f, 0.055503286f, 0.009618489f,
+                                        0.0013399931f, 0.00015345811f});
+  // The low bits of `shifted` hold n; move them to the exponent.
+  const Val<F32> scale = Bitcast<F32>((Bitcast<U32>(shifted) << 23) + 0x3f800000);
+  const Val<F32> result = power * scale;
+  const Val<F32> bounded = Select<F32>(x < -87.3f, 0.0f, result);
+  return Select<F32>(x > 88.3f, std::numeric_limits<float>::infinity(), bounded);
+}
+
+Vec<F32, 2> CosSinTurns(const Val<F32>& t) {
+  // t = h / 2 + s with h in {-1, 0, 1} and |s| <= 0.25: both functions change sign with h odd.
+  const Val<F32> h = Fma(t, 2.0f, kRound) - kRound;
+  const Val<F32> s = Fma(h, -0.5f, t);
+  const Val<F32> s2 = s * s;
+  const Val<F32> sign = Fma(Abs(h), -2.0f, 1.0f);
+  const Val<F32> cosine = Polynomial(
+      s2, {1.0f, -19.739208f, 64.93939f, -85.45679f, 60.243313f, -26.394974f, 7.5367374f});
+  const Val<F32> sine_over_s =
+      Polynomial(s2, {6.2831855f, -41.3417f, 81.605225f, -76.70417f, 42.0078f, -14.381413f});
+  const Val<F32> sine = sine_over_s * s;
+  return Vec<F32, 2>({cosine * sign, sine * sign});
+}
+
+Val<F32> FractionOfTurns(const Val<F32>& position, const Val<F32>& hi, const Val<F32>& lo) {
+  const Val<F32> turns = position * hi;
+  const Val<F32> error = Fma(position, hi, Neg(turns));  // exactly what the product lost
+  const Val<F32> whole = (turns + kRound) - kRound;
+  const Val<F32> fraction = (turns - whole) + Fma(position, lo, error);
+  // The correction can lead just beyond half a turn: fold it back.
+  const Val<F32> fold = (fraction + kRound) - kRound;
+  return fraction - fold;
+}
+
+}  // namespace ptxsmith

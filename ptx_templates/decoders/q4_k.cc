@@ -1,0 +1,55 @@
+// q4_k: blocks of 256 weights in 144 bytes.
+//
+//   d, dmin  f16 at 0, 2     scale of the scales and of the minimums
+//   scales   12 bytes at 4   eight 6-bit scales and eight 6-bit minimums, one pair per 32 weights
+//   qs       128 bytes at 16 nibbles: bytes 32 p to 32 p + 31 hold weights 64 p to 64 p + 31 in
+//   their low
+//                            halves and the 32 weights after those in their high halves
+//   weight = d * scale * q - dmin * minimum
+//
+// Lane l takes bytes 4 l to 4 l + 3 of qs: the warp reads one 128-byte line. With p = l / 8 its low
+// nibbles belong to sub-block 2 p, its high nibbles to sub-block 2 p + 1.
+//
+// Numerics: d * scale has 17 significant bits and times q 21, so both products are exact and the
+// one fma rounds as ggml's multiplication and subtraction do.
+#include "codegen/ops.h"
+#include "ptx_templates/decoders/decoders.h"
+
+namespace ptxsmith {
+namespace {
+
+constexpr uint32_t kBlockBytes = 144;
+constexpr uint32_t kQuants = 16;
+
+}  // namespace
+
+LaneWeights DecodeQ4K(const In<U8>& row, const Val<U32>& unit, const Val<U32>& lane) {
+  const In<U32> block = row.At(unit, kBlockBytes).As<U32>();
+  const auto [dm, s0, s1, s2] = block.Load<4>(0);
+  const Val<U32> quants = block.At(kQuants / 4).Load(lane);
+  const Vec<F32, 2> d_dmin = UnpackHalf2(dm);
+
+  // Scales 0..3 are the low six bits of bytes 0..3, minimums 0..3 those of bytes 4..7. Scales and
+  // minimums 4..7 have their low four bits in the nibbles of bytes 8..11 and their high two in the
+  // top of the former. Keep the word whose bytes are the four of this lane's half.
+  const Val<U32> p = lane / 8;
+  const Pred upper = p >= 2;
+  const Val<U32> scales =
+      Select<U32>(upper, (s2 & 0x0f0f0f0f) | ((s0 >> 2) & 0x30303030), s0 & 0x3f3f3f3f);
+  const Val<U32> mins =
+      Select<U32>(upper, ((s2 >> 4) & 0x0f0f0f0f) | ((s1 >> 2) & 0x30303030), s1 & 0x3f3f3f3f);
+
+  const Val<U32> first = p * 64 + (lane % 8) * 4;
+  const auto half = [&](uint32_t h) {  // 0: low nibbles, 1: high nibbles
+    const Val<U32> position = (p % 2) * 16 + 8 * h;
+    const Val<F32> scale = d_dmin[0] * ToF32(Bits(scales, position, 8));
+    const Val<F32> minus = Neg(d_dmin[1] * ToF32(Bits(mins, position, 8)));
+    const Vec<F32, 4> q = BytesToF32((quants >> (4 * h)) & 0x0f0f0f0f);
+    return MakeVec<4>([&](size_t i) { return Fma(scale, q[i], minus); });
+  };
+  const Vec<F32, 4> low = half(0);
+  const Vec<F32, 4> high = half(1);
+  return {{LaneWeights::Group{first, low}, LaneWeights::Group{first + 32, high}}};
+}
+
+}  // namespace ptxsmith

@@ -1,0 +1,75 @@
+#include "ptx_templates/registry.h"
+
+#include <algorithm>
+
+#include "absl/strings/str_cat.h"
+#include "absl/strings/str_join.h"
+#include "codegen/status_macros.h"
+#include "ptx_templates/argmax.h"
+#include "ptx_templates/attention.h"
+#include "ptx_templates/elementwise.h"
+#include "ptx_templates/embed_row.h"
+#include "ptx_templates/gemv.h"
+#include "ptx_templates/kv_append.h"
+#include "ptx_templates/rms_norm.h"
+#include "ptx_templates/rope.h"
+
+namespace ptxsmith {
+namespace {
+
+template <class Spec, absl::StatusOr<KernelSpec> (*kBuild)(const Spec&, const Target&),
+          std::vector<Spec> (*kVariants)()>
+constexpr Family MakeFamily() {
+  return {Spec::kFamily, Spec::kSummary, [] { return DescribeFields<Spec>(); },
+          [](absl::string_view fields, const Target& target) -> absl::StatusOr<KernelSpec> {
+            PTXSMITH_ASSIGN_OR_RETURN(const Spec spec, ParseFields<Spec>(fields));
+            return kBuild(spec, target);
+          },
+          [] {
+            std::vector<std::string> texts;
+            for (const Spec& spec : kVariants()) texts.push_back(FieldsText(spec));
+            return texts;
+          }};
+}
+
+constexpr Family kFamilies[] = {
+    MakeFamily<GemvSpec, BuildGemv, GemvVariants>(),
+    MakeFamily<RmsNormSpec, BuildRmsNorm, RmsNormVariants>(),
+    MakeFamily<RopeSpec, BuildRope, RopeVariants>(),
+    MakeFamily<KvAppendSpec, BuildKvAppend, KvAppendVariants>(),
+    MakeFamily<AttentionSpec, BuildAttention, AttentionVariants>(),
+    MakeFamily<SwigluSpec, BuildSwiglu, SwigluVariants>(),
+    MakeFamily<ResidualAddSpec, BuildResidualAdd, ResidualAddVariants>(),
+    MakeFamily<EmbedRowSpec, BuildEmbedRow, EmbedRowVariants>(),
+    MakeFamily<ArgmaxSpec, BuildArgmax, ArgmaxVariants>(),
+};
+
+}  // namespace
+
+absl::Span<const Family> AllFamilies() { return kFamilies; }
+
+absl::StatusOr<const Family*> FindFamily(absl::string_view name) {
+  std::vector<absl::string_view> names;
+  for (const Family& family : kFamilies) {
+    if (family.name == name) return &family;
+    names.push_back(family.name);
+  }
+  return absl::InvalidArgumentError(
+      absl::StrCat("unknown kernel family '", name, "'; known: ", absl::StrJoin(names, ", ")));
+}
+
+absl::StatusOr<KernelSpec> BuildFromKey(absl::string_view key, const Target& default_target) {
+  Target target = default_target;
+  const size_t at = key.find('@');
+  if (at != absl::string_view::npos) {
+    PTXSMITH_ASSIGN_OR_RETURN(target, Target::Parse(key.substr(at + 1)));
+  }
+  const absl::string_view rest = key.substr(0, at);
+  const size_t colon = rest.find(':');
+  PTXSMITH_ASSIGN_OR_RETURN(const Family* family, FindFamily(rest.substr(0, colon)));
+  const absl::string_view fields =
+      colon == absl::string_view::npos ? absl::string_view() : rest.substr(colon + 1);
+  return family->build(fields, target);
+}
+
+}  // namespace ptxsmith
