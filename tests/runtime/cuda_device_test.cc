@@ -2,8 +2,9 @@
 
 #include "runtime/cuda_device.h"
 
+#include <ostream>
 #include <string>
-#include <tuple>
+#include <utility>
 #include <vector>
 
 #include "gtest/gtest.h"
@@ -145,7 +146,8 @@ TEST(CudaDeviceTest, HandlesMayDieInAnyOrder) {
     ASSERT_OK_AND_ASSIGN(Buffer buffer, device->Allocate(16, "b"));
     ASSERT_OK_AND_ASSIGN(Stream stream, device->NewStream());
     device.reset();
-    buffer = Buffer();
+    Buffer other;
+    buffer = std::move(other);  // `other` must not get the old value, which would then live on
     EXPECT_EQ(fake.Live().count("memory"), 0u);  // freed at once
     stream = Stream();
     EXPECT_EQ(fake.Live()["context"], 1);  // the module still needs it
@@ -189,6 +191,8 @@ struct Failure {
   const char* name;
   CUresult error;
   bool forever;  // such a fault ends the context
+
+  friend void PrintTo(const Failure& failure, std::ostream* out) { *out << failure.name; }
 };
 
 class CudaFaultTest : public testing::TestWithParam<Failure> {};
