@@ -10,7 +10,7 @@
 //   }
 //
 // Commands print data to stdout and progress to stderr; the error they return is printed by main as
-// one line, `ptxsmith: error: ...`. Exit codes: 0 done, 1 error, 2 usage.
+// one line, `ptxsmith: error: ...`. Exit codes: 0 done, 1 error, 2 usage, 3 internal.
 #ifndef PTXSMITH_TOOLS_COMMAND_H_
 #define PTXSMITH_TOOLS_COMMAND_H_
 

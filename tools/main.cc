@@ -1,40 +1,56 @@
 // Parses the command line and turns the outcome into an exit code.
 #include <cstdio>
+#include <exception>
 #include <string>
 
 #include "absl/strings/str_replace.h"
 #include "tools/command.h"
 
+namespace ptxsmith {
 namespace {
 
 constexpr int kExitError = 1;
 constexpr int kExitUsage = 2;
+constexpr int kExitInternal = 3;
 
-}  // namespace
+void PrintError(absl::string_view message) {
+  const std::string line = absl::StrReplaceAll(message, {{"\n", "\n  "}});
+  std::fprintf(stderr, "ptxsmith: error: %s\n", line.c_str());
+}
 
-int main(int argc, char** argv) {
+int Run(int argc, char** argv) {
   CLI::App app(
       "Generates GPU kernels as PTX at run time and runs quantized transformers with them");
   app.name("ptxsmith");
   app.set_version_flag("--version", "ptxsmith " PTXSMITH_VERSION);
   app.require_subcommand(1);
   absl::Status result;
-  ptxsmith::AddInspectCommand(app, result);
-  ptxsmith::AddTokenizeCommand(app, result);
+  AddInspectCommand(app, result);
+  AddTokenizeCommand(app, result);
 
   try {
     app.parse(argc, argv);
   } catch (const CLI::ParseError& e) {
     return app.exit(e) == 0 ? 0 : kExitUsage;  // 0: --help and --version
   }
-  if (result.ok()) {
-    // A full disk or a closed pipe shows only when the data really leaves.
-    if (std::fflush(stdout) != 0) result = absl::DataLossError("cannot write to standard output");
+  // A full disk or a closed pipe shows only when the data really leaves.
+  if (result.ok() && std::fflush(stdout) != 0) {
+    result = absl::DataLossError("cannot write to standard output");
   }
-  if (!result.ok()) {
-    const std::string line = absl::StrReplaceAll(result.message(), {{"\n", "\n  "}});
-    std::fprintf(stderr, "ptxsmith: error: %s\n", line.c_str());
-    return kExitError;
+  if (result.ok()) return 0;
+  PrintError(result.message());
+  return kExitError;
+}
+
+}  // namespace
+}  // namespace ptxsmith
+
+int main(int argc, char** argv) {
+  // The project throws nothing; libraries may, when memory runs out.
+  try {
+    return ptxsmith::Run(argc, argv);
+  } catch (const std::exception& e) {
+    std::fprintf(stderr, "ptxsmith: internal error: %s\n", e.what());
+    return ptxsmith::kExitInternal;
   }
-  return 0;
 }
