@@ -13,10 +13,13 @@
 #include <string>
 #include <vector>
 
-#include "absl/container/inlined_vector.h"
 #include "codegen/kernel_spec.h"
 #include "codegen/source_loc.h"
 #include "codegen/type.h"
+
+namespace ptxsmith {
+class Recorder;
+}
 
 namespace ptxsmith::ir {
 
@@ -38,6 +41,7 @@ struct Operand {
   RegId reg = 0;
   uint64_t bits = 0;           // kInt: the value, sign-extended; kFloat: the f32's bits
   const char* text = nullptr;  // kText: a special register or symbol, static or owned by the kernel
+  const Recorder* owner = nullptr;  // kReg: the kernel it belongs to
 };
 
 enum class Op : uint8_t {
@@ -59,8 +63,8 @@ struct Instr {
   bool has_forced_uniformity = false;  // `forced` replaces what the operands imply
   Uniformity forced = Uniformity::kLane;
   std::string mnemonic;
-  absl::InlinedVector<RegId, 4> dst;
-  absl::InlinedVector<Operand, 4> src;
+  std::vector<RegId> dst;
+  std::vector<Operand> src;
   int64_t offset = 0;  // memory: bytes added to the address
   SourceLoc loc;
 };

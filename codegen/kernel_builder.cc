@@ -3,6 +3,7 @@
 #include <algorithm>
 
 #include "absl/strings/str_cat.h"
+#include "absl/strings/str_join.h"
 #include "codegen/print.h"
 #include "codegen/status_macros.h"
 #include "codegen/verify.h"
@@ -65,9 +66,12 @@ Address KernelBuilder::PointerParam(absl::string_view name, ParamKind kind, Elem
 
 Dim KernelBuilder::ParamDim(absl::string_view name, std::optional<uint32_t> baked,
                             uint32_t multiple_of, SourceLoc loc) {
-  const uint32_t known = MultipleOfConstant(multiple_of);
+  if (multiple_of == 0) {
+    recorder_.Fail(loc, absl::StrCat(name, " must be a multiple of 0"));
+    multiple_of = 1;
+  }
   if (baked) {
-    if (multiple_of == 0 || *baked % multiple_of != 0) {
+    if (*baked % multiple_of != 0) {
       recorder_.Fail(loc, absl::StrCat(name, "=", *baked, " is not a multiple of ", multiple_of));
     }
     return Dim(Const<U32>(*baked), SizeExpr(*baked));
@@ -81,7 +85,7 @@ Dim KernelBuilder::ParamDim(absl::string_view name, std::optional<uint32_t> bake
       recorder_.Emit(RegClass::kB32, "ld.param.u32",
                      {Recorder::Text(recorder_.Intern(absl::StrCat("[", name, "]")))}, loc);
   param_regs_.push_back(value.reg);
-  return Dim(Val<U32>(&recorder_, value, known), SizeExpr::Param(index));
+  return Dim(Val<U32>(&recorder_, value, MultipleOfConstant(multiple_of)), SizeExpr::Param(index));
 }
 
 void KernelBuilder::Launch(const LaunchRule& rule, SourceLoc loc) {
@@ -90,9 +94,11 @@ void KernelBuilder::Launch(const LaunchRule& rule, SourceLoc loc) {
   uint64_t threads = 1;
   for (uint32_t n : rule.block) threads *= n;
   const uint32_t limit = target().limits().max_threads_per_block;
-  if (threads == 0 || threads > limit || threads % 32 != 0) {
-    recorder_.Fail(loc, absl::StrCat("a block of ", threads,
-                                     " threads: must be a multiple of 32, at most ", limit));
+  // Whole warps along x: Lane() and Warp() are made of %tid.x alone.
+  if (threads == 0 || threads > limit || rule.block[0] % 32 != 0) {
+    recorder_.Fail(loc,
+                   absl::StrCat("a block of ", absl::StrJoin(rule.block, " x "),
+                                " threads: must be a multiple of 32 along x, at most ", limit));
   }
   recorder_.kernel().launch = rule;
 }
@@ -132,7 +138,7 @@ Val<U32> KernelBuilder::Lane(SourceLoc loc) { return ThreadX(loc) & Operand<U32>
 
 Val<U32> KernelBuilder::Warp(SourceLoc loc) {
   const Val<U32> thread = ThreadX(loc);
-  // Blocks are one-dimensional in warps, so the quotient is the same in all lanes of a warp.
+  // Launch admits whole warps along x only, so the quotient is the same in all lanes of a warp.
   return Val<U32>(&recorder_,
                   recorder_.EmitUniform(ir::Uniformity::kWarp, RegClass::kB32, "shr.u32",
                                         {thread.ir(), Recorder::Int(5)}, loc));
@@ -187,7 +193,7 @@ Val<U32> KernelBuilder::BeginLoop(const Operand<U32>& begin, const Operand<U32>&
   instr.dst = {recorder_.NewReg(RegClass::kB32), recorder_.NewReg(RegClass::kPred)};
   instr.src = {begin.ir, end.ir};
   instr.loc = loc;
-  const ir::Operand i = Recorder::RegOperand(instr.dst[0]);
+  const ir::Operand i = recorder_.RegOperand(instr.dst[0]);
   recorder_.Append(std::move(instr));
   return Val<U32>(&recorder_, i, std::min(begin.multiple_of, MultipleOfConstant(step)));
 }

@@ -27,10 +27,12 @@ Address Address::Plus(const Operand<U32>& index, uint32_t stride) const {
   moved.alignment = std::min(alignment, MultipleOfConstant(step));
   if (index.constant()) {
     moved.offset += static_cast<int64_t>(*index.constant() * stride);
-    return moved;
-  }
-  if (index.recorder != recorder) {
-    recorder->Fail(index.loc, "an index of another kernel is used");
+    if (space == Space::kGlobal && moved.offset > INT32_MAX) {  // PTX offsets have 32 bits
+      moved.base =
+          recorder->Emit(RegClass::kB64, "add.u64",
+                         {base, Recorder::Int(static_cast<uint64_t>(moved.offset))}, index.loc);
+      moved.offset = 0;
+    }
     return moved;
   }
   if (space == Space::kGlobal) {
@@ -43,9 +45,8 @@ Address Address::Plus(const Operand<U32>& index, uint32_t stride) const {
   return moved;
 }
 
-absl::InlinedVector<ir::RegId, 4> Address::Load(RegClass cls, const char* suffix,
-                                                uint32_t elem_bytes, uint32_t count,
-                                                SourceLoc loc) const {
+std::vector<ir::RegId> Address::Load(RegClass cls, const char* suffix, uint32_t elem_bytes,
+                                     uint32_t count, SourceLoc loc) const {
   CheckAlignment(*this, elem_bytes * count, loc);
   ir::Instr instr;
   instr.op = ir::Op::kLoad;

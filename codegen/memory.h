@@ -15,6 +15,7 @@
 #include <algorithm>
 #include <cstdint>
 #include <string>
+#include <vector>
 
 #include "absl/strings/str_cat.h"
 #include "codegen/val.h"
@@ -36,8 +37,8 @@ struct Address {
   // `index` elements of `stride` bytes further on.
   Address Plus(const Operand<U32>& index, uint32_t stride) const;
   // Loads `count` registers of `elem_bytes` each; `suffix` is that of one element ("f32").
-  absl::InlinedVector<ir::RegId, 4> Load(RegClass cls, const char* suffix, uint32_t elem_bytes,
-                                         uint32_t count, SourceLoc loc) const;
+  std::vector<ir::RegId> Load(RegClass cls, const char* suffix, uint32_t elem_bytes, uint32_t count,
+                              SourceLoc loc) const;
   void Store(const char* suffix, uint32_t elem_bytes, absl::Span<const ir::Operand> values,
              SourceLoc loc) const;
 };
@@ -56,8 +57,9 @@ class Pointer {
     const auto regs =
         address_.Plus(index, kByteSize<T>)
             .Load(TypeTraits<T>::kClass, TypeTraits<T>::kMem, kByteSize<T>, N, index.loc);
-    return MakeVec<N>(
-        [&](size_t i) { return Val<RegOf<T>>(address_.recorder, Recorder::RegOperand(regs[i])); });
+    return MakeVec<N>([&](size_t i) {
+      return Val<RegOf<T>>(address_.recorder, address_.recorder->RegOperand(regs[i]));
+    });
   }
 
   void Store(Operand<U32> index, Operand<RegOf<T>> value) const requires kWrites {

@@ -12,7 +12,7 @@ Vec<F32, 2> UnpackHalf2(const Val<U32>& word, SourceLoc loc) {
   const auto halves = split.dst;
   recorder->Append(std::move(split));
   return MakeVec<2>(
-      [&](size_t i) { return ToF32(Val<F16>(recorder, Recorder::RegOperand(halves[i])), loc); });
+      [&](size_t i) { return ToF32(Val<F16>(recorder, recorder->RegOperand(halves[i])), loc); });
 }
 
 Vec<F32, 4> BytesToF32(const Val<U32>& word, uint32_t bias, SourceLoc loc) {

@@ -46,7 +46,8 @@ inline Val<F32> Sqrt(Operand<F32> a, SourceLoc loc = SourceLoc::Here()) {
 
 // p ? a : b: selp
 template <class T>
-Val<T> Select(const Pred& p, Operand<T> a, Operand<T> b) {
+requires(IntegerTag<T> || std::same_as<T, F32>) Val<T> Select(const Pred& p, Operand<T> a,
+                                                              Operand<T> b) {
   if (p.constant()) {
     const Operand<T>& chosen = *p.constant() ? a : b;
     return {p.recorder(), chosen.ir, chosen.multiple_of};
@@ -64,7 +65,8 @@ Val<T> Select(const Pred& p, const Val<T>& a, Arg<T> b) {
 // Conversions. Integers to f32 round to nearest: cvt.rn.f32.u32, cvt.rn.f32.s32. f16 to f32 is
 // exact: cvt.f32.f16.
 template <class T>
-Val<F32> ToF32(const Val<T>& a, SourceLoc loc = SourceLoc::Here()) {
+requires(std::same_as<T, F16> || std::same_as<T, U32> ||
+         std::same_as<T, S32>) Val<F32> ToF32(const Val<T>& a, SourceLoc loc = SourceLoc::Here()) {
   const char* mnemonic = std::is_same_v<T, F16>   ? "cvt.f32.f16"
                          : std::is_same_v<T, S32> ? "cvt.rn.f32.s32"
                                                   : "cvt.rn.f32.u32";
@@ -80,7 +82,8 @@ template <class To, class From>
 Val<To> Bitcast(const Val<From>& a, SourceLoc loc = SourceLoc::Here()) {
   static_assert(kByteSize<To> == 4 && kByteSize<From> == 4, "Bitcast is between 32-bit types");
   if constexpr (TypeTraits<To>::kClass == TypeTraits<From>::kClass) {
-    return {a.recorder(), a.ir(), a.multiple_of()};
+    if (!a.constant()) return {a.recorder(), a.ir(), a.multiple_of()};
+    return Constant<To>(a, static_cast<int32_t>(*a.constant()));  // extended as To asks
   } else {
     return {a.recorder(), a.recorder()->Emit(TypeTraits<To>::kClass, "mov.b32", {a.ir()}, loc)};
   }

@@ -23,8 +23,12 @@ bool Recorder::Visible(uint32_t region) const {
 }
 
 void Recorder::Append(ir::Instr instr) {
+  if (instr.loc.line == 0 && !kernel_.body.empty()) instr.loc = kernel_.body.back().loc;
   for (const ir::Operand& operand : instr.src) {
-    if (operand.kind == ir::Operand::kReg && !Visible(kernel_.regs[operand.reg].region)) {
+    if (operand.kind != ir::Operand::kReg) continue;
+    if (operand.owner != this) {
+      Fail(instr.loc, "values of two kernels are mixed");
+    } else if (!Visible(kernel_.regs[operand.reg].region)) {
       Fail(instr.loc, "a value is used outside the If or For it was made in");
     }
   }

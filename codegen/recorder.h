@@ -32,7 +32,8 @@ class Recorder {
 
   ir::RegId NewReg(RegClass cls, bool is_mutable = false);
 
-  // Appends after checking that every source is visible here.
+  // Appends after checking that every source is of this kernel and visible here. An instruction
+  // without a place, from an operator that cannot take one, is given that of its predecessor.
   void Append(ir::Instr instr);
 
   // dst = mnemonic src...; a fresh register of the class.
@@ -50,7 +51,7 @@ class Recorder {
   // Text that lives as long as the kernel's record.
   const char* Intern(std::string text);
 
-  static ir::Operand RegOperand(ir::RegId reg) { return {ir::Operand::kReg, reg, 0, nullptr}; }
+  ir::Operand RegOperand(ir::RegId reg) const { return {ir::Operand::kReg, reg, 0, nullptr, this}; }
   static ir::Operand Int(uint64_t value) { return {ir::Operand::kInt, 0, value, nullptr}; }
   static ir::Operand Float(float value) {
     return {ir::Operand::kFloat, 0, std::bit_cast<uint32_t>(value), nullptr};

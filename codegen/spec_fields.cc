@@ -1,11 +1,11 @@
 #include "codegen/spec_fields.h"
 
 #include <algorithm>
+#include <charconv>
 #include <cmath>
 
 #include "absl/strings/numbers.h"
 #include "absl/strings/str_cat.h"
-#include "absl/strings/str_format.h"
 #include "absl/strings/str_join.h"
 #include "absl/strings/str_split.h"
 
@@ -41,13 +41,8 @@ namespace spec_internal {
 std::string NumberText(uint32_t value) { return absl::StrCat(value); }
 
 std::string FloatText(float value) {
-  // Nine digits always suffice; take the first length that reads back.
-  for (int digits = 1; digits < 9; ++digits) {
-    std::string text = absl::StrFormat("%.*g", digits, value);
-    float back = 0;
-    if (absl::SimpleAtof(text, &back) && back == value) return text;
-  }
-  return absl::StrFormat("%.9g", value);
+  char text[32];
+  return {text, std::to_chars(text, text + sizeof(text), value).ptr};  // blind to the locale
 }
 
 absl::StatusOr<uint32_t> ParseNumber(absl::string_view text) {

@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <bit>
+#include <cmath>
 #include <string>
 
 #include "absl/strings/str_cat.h"
@@ -48,20 +49,26 @@ H FoldInteger(BinaryOp op, H a, H b) {
 }
 
 float FoldFloat(BinaryOp op, float a, float b) {
+  const bool a_is_less = a < b || (a == b && std::signbit(a));  // -0 is less than +0
+  float result = 0;
   switch (op) {
     case BinaryOp::kAdd:
-      return a + b;
+      result = a + b;
+      break;
     case BinaryOp::kSub:
-      return a - b;
+      result = a - b;
+      break;
     case BinaryOp::kMul:
-      return a * b;
+      result = a * b;
+      break;
     case BinaryOp::kDiv:
-      return a / b;
-    case BinaryOp::kMin:
-      return std::min(a, b);
-    default:
-      return std::max(a, b);
+      result = a / b;
+      break;
+    default:  // the number when one of the two is none
+      result = std::isnan(a) ? b : std::isnan(b) || a_is_less == (op == BinaryOp::kMin) ? a : b;
+      break;
   }
+  return std::isnan(result) ? std::bit_cast<float>(0x7fffffffu) : result;  // PTX has one NaN
 }
 
 template <class T>
@@ -153,8 +160,11 @@ std::string Mnemonic(BinaryOp op) {
   return "";
 }
 
+// As in C++, a NaN is unequal to everything: the float form of != is the unordered one.
+template <class T>
 const char* CompareName(Compare compare) {
-  constexpr const char* kNames[] = {"eq", "ne", "lt", "le", "gt", "ge"};
+  constexpr const char* kNames[] = {"eq", std::same_as<T, F32> ? "neu" : "ne", "lt", "le", "gt",
+                                    "ge"};
   return kNames[static_cast<int>(compare)];
 }
 
@@ -192,10 +202,6 @@ template <class T>
 Val<T> Binary(BinaryOp op, const Operand<T>& a, const Operand<T>& b) {
   Recorder* recorder = a.recorder != nullptr ? a.recorder : b.recorder;
   const SourceLoc loc = a.recorder != nullptr ? a.loc : b.loc;
-  if (a.recorder != nullptr && b.recorder != nullptr && a.recorder != b.recorder) {
-    recorder->Fail(loc, "values of two kernels are mixed");
-    return Val<T>(recorder, a.ir);
-  }
   const std::optional<uint64_t> ca = a.constant();
   const std::optional<uint64_t> cb = b.constant();
   const bool divides = op == BinaryOp::kDiv || op == BinaryOp::kRem;
@@ -242,16 +248,16 @@ Pred Comparison(Compare compare, const Operand<T>& a, const Operand<T>& b) {
   const std::optional<uint64_t> ca = a.constant();
   const std::optional<uint64_t> cb = b.constant();
   if (ca && cb) return Pred(recorder, Recorder::Int(FoldCompare<T>(compare, *ca, *cb) ? 1 : 0));
-  return Pred(recorder,
-              recorder->Emit(RegClass::kPred,
-                             absl::StrCat("setp.", CompareName(compare), ".", TypeTraits<T>::kOp),
-                             {a.ir, b.ir}, loc));
+  return Pred(recorder, recorder->Emit(
+                            RegClass::kPred,
+                            absl::StrCat("setp.", CompareName<T>(compare), ".", TypeTraits<T>::kOp),
+                            {a.ir, b.ir}, loc));
 }
 
 template <class T>
 Var<T>::Var(Recorder* recorder, const Operand<T>& init)
     : recorder_(recorder),
-      ir_(Recorder::RegOperand(recorder->NewReg(TypeTraits<T>::kClass, /*is_mutable=*/true))) {
+      ir_(recorder->RegOperand(recorder->NewReg(TypeTraits<T>::kClass, /*is_mutable=*/true))) {
   Assign("mov", {init.ir}, init.loc);
 }
 

@@ -17,7 +17,8 @@ inline constexpr uint32_t kWarpLanes = 32;
 
 // The value of lane ^ mask: shfl.sync.bfly.b32
 template <class T>
-Val<T> ShuffleXor(const Val<T>& value, uint32_t mask, SourceLoc loc = SourceLoc::Here()) {
+requires(kByteSize<T> == 4) Val<T> ShuffleXor(const Val<T>& value, uint32_t mask,
+                                              SourceLoc loc = SourceLoc::Here()) {
   return {value.recorder(), value.recorder()->Emit(TypeTraits<T>::kClass, "shfl.sync.bfly.b32",
                                                    {value.ir(), Recorder::Int(mask),
                                                     Recorder::Int(31), Recorder::Int(0xffffffff)},
@@ -26,7 +27,8 @@ Val<T> ShuffleXor(const Val<T>& value, uint32_t mask, SourceLoc loc = SourceLoc:
 
 // The value of one lane, in all of them: shfl.sync.idx.b32
 template <class T>
-Val<T> Broadcast(const Val<T>& value, uint32_t lane, SourceLoc loc = SourceLoc::Here()) {
+requires(kByteSize<T> == 4) Val<T> Broadcast(const Val<T>& value, uint32_t lane,
+                                             SourceLoc loc = SourceLoc::Here()) {
   return {value.recorder(),
           value.recorder()->EmitUniform(
               ir::Uniformity::kWarp, TypeTraits<T>::kClass, "shfl.sync.idx.b32",
