@@ -14,14 +14,9 @@
 
 #include "absl/status/statusor.h"
 #include "model/gguf.h"
+#include "ptx_templates/rope.h"
 
 namespace ptxsmith {
-
-// Which two elements of a head a rotation turns.
-enum class RopePairing : uint8_t {
-  kAdjacent,   // 2i and 2i + 1: llama
-  kHalfSplit,  // i and i + rope_dim / 2: qwen2, gemma, phi
-};
 
 struct ModelConfig {
   std::string architecture;  // "llama"

@@ -22,6 +22,9 @@ namespace ptxsmith {
 
 // The callbacks write to `result`, which must outlive the parse.
 void AddInspectCommand(CLI::App& app, absl::Status& result);
+void AddListCommand(CLI::App& app, absl::Status& result);
+void AddPerplexityCommand(CLI::App& app, absl::Status& result);
+void AddRunCommand(CLI::App& app, absl::Status& result);
 void AddTokenizeCommand(CLI::App& app, absl::Status& result);
 
 }  // namespace ptxsmith

@@ -1,0 +1,47 @@
+// Text from a model: runs the prompt, then picks and runs tokens until an end token, the limit or
+// the end of the context. Used by `ptxsmith run`.
+//
+//   GenerationOptions options{.max_tokens = 64};
+//   PTXSMITH_ASSIGN_OR_RETURN(GenerationStats stats,
+//       Generate(*model, tokenizer, ids, options, [](absl::string_view text) { ... }));
+#ifndef PTXSMITH_MODEL_GENERATE_H_
+#define PTXSMITH_MODEL_GENERATE_H_
+
+#include <cstdint>
+#include <functional>
+
+#include "absl/status/statusor.h"
+#include "absl/strings/string_view.h"
+#include "absl/types/span.h"
+#include "model/sampler.h"
+#include "model/tokenizer.h"
+#include "model/transformer.h"
+
+namespace ptxsmith {
+
+struct GenerationOptions {
+  uint32_t max_tokens = 128;
+  bool ignore_end = false;  // go on after an end token
+  SamplerOptions sampling;  // temperature 0 picks on the device
+};
+
+struct GenerationStats {
+  uint32_t prompt_tokens = 0;
+  uint32_t generated_tokens = 0;
+  double prompt_seconds = 0;
+  double generation_seconds = 0;
+  bool context_full = false;  // stopped because no position was left
+};
+
+// Takes a piece of the continuation, whole UTF-8 characters at a time. False stops the generation.
+using TextSink = std::function<bool(absl::string_view text)>;
+
+// Starts at the model's present length. InvalidArgument when the prompt is empty, OutOfRange when
+// it does not fit the context (nothing has been run then).
+absl::StatusOr<GenerationStats> Generate(Transformer& model, const Tokenizer& tokenizer,
+                                         absl::Span<const TokenId> prompt,
+                                         const GenerationOptions& options, const TextSink& sink);
+
+}  // namespace ptxsmith
+
+#endif  // PTXSMITH_MODEL_GENERATE_H_

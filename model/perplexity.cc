@@ -1,0 +1,61 @@
+#include "model/perplexity.h"
+
+#include <algorithm>
+#include <cmath>
+
+#include "absl/strings/str_cat.h"
+#include "codegen/status_macros.h"
+
+namespace ptxsmith {
+
+double NegativeLogLikelihood(absl::Span<const float> logits, TokenId token) {
+  const double largest = *std::max_element(logits.begin(), logits.end());
+  double sum = 0;
+  for (float logit : logits) sum += std::exp(logit - largest);
+  return largest + std::log(sum) - logits[token];
+}
+
+absl::StatusOr<PerplexityResult> Perplexity(Transformer& model, absl::Span<const TokenId> tokens,
+                                            const PerplexityOptions& options,
+                                            const PerplexityProgress& progress) {
+  if (options.window < 2 || options.window > model.context()) {
+    return absl::InvalidArgumentError(absl::StrCat("a window of ", options.window,
+                                                   " tokens: must be from 2 to the context of ",
+                                                   model.context()));
+  }
+  uint64_t windows = tokens.size() / options.window;
+  if (options.windows != 0) windows = std::min<uint64_t>(windows, options.windows);
+  if (windows == 0) {
+    return absl::InvalidArgumentError(absl::StrCat(
+        "the text has ", tokens.size(), " tokens, less than one window of ", options.window));
+  }
+  const uint64_t total = windows * (options.window - 1);
+  double sum = 0;
+  double squares = 0;
+  uint64_t done = 0;
+  for (uint64_t w = 0; w < windows; ++w) {
+    model.Reset();
+    const absl::Span<const TokenId> window = tokens.subspan(w * options.window, options.window);
+    for (uint32_t i = 0; i + 1 < options.window; ++i) {
+      PTXSMITH_RETURN_IF_ERROR(model.Step(window[i], /*want_logits=*/true));
+      PTXSMITH_ASSIGN_OR_RETURN(const absl::Span<const float> logits, model.Logits());
+      const double nll = NegativeLogLikelihood(logits, window[i + 1]);
+      if (!std::isfinite(nll)) {
+        return absl::InternalError(
+            absl::StrCat("window ", w, ", token ", i, ": the logits are not finite"));
+      }
+      sum += nll;
+      squares += nll * nll;
+      ++done;
+      if (progress) progress(done, total, sum / static_cast<double>(done));
+    }
+  }
+  const double n = static_cast<double>(done);
+  const double mean = sum / n;
+  const double variance = std::max(0.0, squares / n - mean * mean);
+  return PerplexityResult{
+      static_cast<uint32_t>(windows), options.window, done, mean, std::exp(mean),
+      std::sqrt(variance / n)};
+}
+
+}  // namespace ptxsmith

@@ -1,0 +1,49 @@
+// How well a model predicts a text. Used by `ptxsmith perplexity` and the tests against reference
+// logits.
+//
+// The text's tokens (without BOS) are cut into consecutive windows of `window` tokens. Each window
+// starts with an empty context and scores its window - 1 next tokens; the result is the mean of
+// -log softmax(logits)[next] over all of them, and its exponential, the perplexity.
+//
+//   PTXSMITH_ASSIGN_OR_RETURN(PerplexityResult r, Perplexity(*model, ids, {256, 16}, progress));
+#ifndef PTXSMITH_MODEL_PERPLEXITY_H_
+#define PTXSMITH_MODEL_PERPLEXITY_H_
+
+#include <cstdint>
+#include <functional>
+
+#include "absl/status/statusor.h"
+#include "absl/types/span.h"
+#include "model/transformer.h"
+
+namespace ptxsmith {
+
+struct PerplexityOptions {
+  uint32_t window = 256;  // tokens per window, at least 2
+  uint32_t windows = 0;   // at most so many; 0: as many as the text has
+};
+
+struct PerplexityResult {
+  uint32_t windows = 0;
+  uint32_t window = 0;
+  uint64_t tokens = 0;        // scored
+  double nll = 0;             // mean negative log-likelihood, natural logarithm
+  double perplexity = 0;      // exp(nll)
+  double standard_error = 0;  // of nll, over the scored tokens
+};
+
+// -log softmax(logits)[token] in double precision. REQUIRES: token < logits.size().
+double NegativeLogLikelihood(absl::Span<const float> logits, TokenId token);
+
+// Called after each scored token with the count so far, the total and the mean so far.
+using PerplexityProgress = std::function<void(uint64_t done, uint64_t total, double nll)>;
+
+// InvalidArgument when the text has less than one window, the window is below 2 or beyond the
+// context. Resets the model.
+absl::StatusOr<PerplexityResult> Perplexity(Transformer& model, absl::Span<const TokenId> tokens,
+                                            const PerplexityOptions& options,
+                                            const PerplexityProgress& progress);
+
+}  // namespace ptxsmith
+
+#endif  // PTXSMITH_MODEL_PERPLEXITY_H_
