@@ -155,7 +155,8 @@ Val<U32> KernelBuilder::CtaY(SourceLoc loc) {
 Val<U32> KernelBuilder::GlobalThread(SourceLoc loc) {
   if (!launched_) recorder_.Fail(loc, "GlobalThread needs the block size: call Launch first");
   const uint32_t block = recorder_.kernel().launch.block[0];
-  return CtaX(loc) * Operand<U32>(block, loc) + Operand<U32>(ThreadX(loc), loc);
+  const Val<U32> first = CtaX(loc) * Operand<U32>(block, loc);
+  return first + Operand<U32>(ThreadX(loc), loc);
 }
 
 void KernelBuilder::BeginIf(const Pred& p, SourceLoc loc) {

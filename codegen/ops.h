@@ -13,10 +13,6 @@
 
 namespace ptxsmith {
 
-// Keeps a parameter out of template argument deduction, so that literals and Vars convert.
-template <class T>
-using Arg = Operand<std::type_identity_t<T>>;
-
 // The constant `value` as a Val of the kernel that `like` belongs to. No instruction.
 template <class T, class L, class V>
 requires LiteralOf<T, L> Val<T> Constant(const V& like, L value) {
@@ -57,8 +53,8 @@ requires(IntegerTag<T> || std::same_as<T, F32>) Val<T> Select(const Pred& p, Ope
                              {a.ir, b.ir, p.ir()}, a.loc),
           std::min(a.multiple_of, b.multiple_of)};
 }
-template <class T>
-Val<T> Select(const Pred& p, const Val<T>& a, Arg<T> b) {
+template <class T>  // b is no part of the deduction, so that literals and Vars convert
+Val<T> Select(const Pred& p, const Val<T>& a, Operand<std::type_identity_t<T>> b) {
   return Select<T>(p, Operand<T>(a), b);
 }
 
