@@ -40,7 +40,7 @@ struct FieldRule {
   uint32_t min = 0;
   uint32_t max = UINT32_MAX;
   uint32_t multiple_of = 1;
-  std::array<uint32_t, 8> choices = {};
+  std::array<uint32_t, 16> choices = {};
   uint32_t choice_count = 0;  // 0: no list
 
   std::string Describe() const;  // "one of 1, 2, 4", "a multiple of 32", ...

@@ -13,9 +13,14 @@ namespace {
 
 // Unquantised types have no blocks; their chunk is what keeps a lane's eight weights together.
 constexpr Decoder kDecoders[] = {
-    {QuantType::kF32, 32, 128, DecodeF32},  {QuantType::kF16, 32, 64, DecodeF16},
-    {QuantType::kQ8_0, 32, 34, DecodeQ8_0}, {QuantType::kQ4K, 256, 144, DecodeQ4K},
-    {QuantType::kQ6K, 256, 210, DecodeQ6K},
+    {QuantType::kF32, 32, 128, DecodeF32},      {QuantType::kF16, 32, 64, DecodeF16},
+    {QuantType::kBF16, 32, 64, DecodeBf16},     {QuantType::kQ4_0, 32, 18, DecodeQ4_0},
+    {QuantType::kQ4_1, 32, 20, DecodeQ4_1},     {QuantType::kQ5_0, 32, 22, DecodeQ5_0},
+    {QuantType::kQ5_1, 32, 24, DecodeQ5_1},     {QuantType::kQ8_0, 32, 34, DecodeQ8_0},
+    {QuantType::kQ2K, 256, 84, DecodeQ2K},      {QuantType::kQ3K, 256, 110, DecodeQ3K},
+    {QuantType::kQ4K, 256, 144, DecodeQ4K},     {QuantType::kQ5K, 256, 176, DecodeQ5K},
+    {QuantType::kQ6K, 256, 210, DecodeQ6K},     {QuantType::kIQ4NL, 32, 18, DecodeIq4Nl},
+    {QuantType::kIQ4XS, 256, 136, DecodeIq4Xs}, {QuantType::kMXFP4, 32, 17, DecodeMxfp4},
 };
 
 const Decoder* Find(QuantType type) {

@@ -55,7 +55,10 @@ absl::Status CheckHasDecoder(QuantType type);
 
 // The `quant` field of every family that reads weights.
 inline constexpr FieldRule kQuantRule =
-    OneOf(QuantType::kF32, QuantType::kF16, QuantType::kQ8_0, QuantType::kQ4K, QuantType::kQ6K);
+    OneOf(QuantType::kF32, QuantType::kF16, QuantType::kBF16, QuantType::kQ4_0, QuantType::kQ4_1,
+          QuantType::kQ5_0, QuantType::kQ5_1, QuantType::kQ8_0, QuantType::kQ2K, QuantType::kQ3K,
+          QuantType::kQ4K, QuantType::kQ5K, QuantType::kQ6K, QuantType::kIQ4NL, QuantType::kIQ4XS,
+          QuantType::kMXFP4);
 
 // InvalidArgument unless K is a multiple of the type's chunk: "gemv: k=4000 is not a multiple of
 // 256, the block of q4_k".

@@ -1,4 +1,5 @@
-// One decoder per file of this folder, gathered in ptx_templates/decoder.cc.
+// The decoders of this folder, a file per type or pair of types, gathered in
+// ptx_templates/decoder.cc.
 #ifndef PTXSMITH_PTX_TEMPLATES_DECODERS_DECODERS_H_
 #define PTXSMITH_PTX_TEMPLATES_DECODERS_DECODERS_H_
 
@@ -8,9 +9,20 @@ namespace ptxsmith {
 
 LaneWeights DecodeF32(const In<U8>& row, const Val<U32>& unit, const Val<U32>& lane);
 LaneWeights DecodeF16(const In<U8>& row, const Val<U32>& unit, const Val<U32>& lane);
+LaneWeights DecodeBf16(const In<U8>& row, const Val<U32>& unit, const Val<U32>& lane);
+LaneWeights DecodeQ4_0(const In<U8>& row, const Val<U32>& unit, const Val<U32>& lane);
+LaneWeights DecodeQ4_1(const In<U8>& row, const Val<U32>& unit, const Val<U32>& lane);
+LaneWeights DecodeQ5_0(const In<U8>& row, const Val<U32>& unit, const Val<U32>& lane);
+LaneWeights DecodeQ5_1(const In<U8>& row, const Val<U32>& unit, const Val<U32>& lane);
 LaneWeights DecodeQ8_0(const In<U8>& row, const Val<U32>& unit, const Val<U32>& lane);
+LaneWeights DecodeQ2K(const In<U8>& row, const Val<U32>& unit, const Val<U32>& lane);
+LaneWeights DecodeQ3K(const In<U8>& row, const Val<U32>& unit, const Val<U32>& lane);
 LaneWeights DecodeQ4K(const In<U8>& row, const Val<U32>& unit, const Val<U32>& lane);
+LaneWeights DecodeQ5K(const In<U8>& row, const Val<U32>& unit, const Val<U32>& lane);
 LaneWeights DecodeQ6K(const In<U8>& row, const Val<U32>& unit, const Val<U32>& lane);
+LaneWeights DecodeIq4Nl(const In<U8>& row, const Val<U32>& unit, const Val<U32>& lane);
+LaneWeights DecodeIq4Xs(const In<U8>& row, const Val<U32>& unit, const Val<U32>& lane);
+LaneWeights DecodeMxfp4(const In<U8>& row, const Val<U32>& unit, const Val<U32>& lane);
 
 }  // namespace ptxsmith
 

@@ -14,6 +14,7 @@
 // one fma rounds as ggml's multiplication and subtraction do.
 #include "codegen/ops.h"
 #include "ptx_templates/decoders/decoders.h"
+#include "ptx_templates/decoders/words.h"
 
 namespace ptxsmith {
 namespace {
@@ -29,23 +30,16 @@ LaneWeights DecodeQ4K(const In<U8>& row, const Val<U32>& unit, const Val<U32>& l
   const Val<U32> quants = block.At(kQuants / 4).Load(lane);
   const Vec<F32, 2> d_dmin = UnpackHalf2(dm);
 
-  // Scales 0..3 are the low six bits of bytes 0..3, minimums 0..3 those of bytes 4..7. Scales and
-  // minimums 4..7 have their low four bits in the nibbles of bytes 8..11 and their high two in the
-  // top of the former. Keep the word whose bytes are the four of this lane's half.
   const Val<U32> p = lane / 8;
-  const Pred upper = p >= 2;
-  const Val<U32> scales =
-      Select<U32>(upper, (s2 & 0x0f0f0f0f) | ((s0 >> 2) & 0x30303030), s0 & 0x3f3f3f3f);
-  const Val<U32> mins =
-      Select<U32>(upper, ((s2 >> 4) & 0x0f0f0f0f) | ((s1 >> 2) & 0x30303030), s1 & 0x3f3f3f3f);
+  const KScales k = UnpackKScales(s0, s1, s2, p >= 2);
 
   const Val<U32> first = p * 64 + (lane % 8) * 4;
   const auto half = [&](uint32_t h) {  // 0: low nibbles, 1: high nibbles
     const Val<U32> position = (p % 2) * 16 + 8 * h;
-    const Val<F32> scale = d_dmin[0] * ToF32(Bits(scales, position, 8));
-    const Val<F32> minus = Neg(d_dmin[1] * ToF32(Bits(mins, position, 8)));
+    const Val<F32> scale = d_dmin[0] * ToF32(Bits(k.scales, position, 8));
+    const Val<F32> minus = Neg(d_dmin[1] * ToF32(Bits(k.minimums, position, 8)));
     const Vec<F32, 4> q = BytesToF32((quants >> (4 * h)) & 0x0f0f0f0f);
-    return MakeVec<4>([&](size_t i) { return Fma(scale, q[i], minus); });
+    return ScaledPlus(scale, q, minus);
   };
   const Vec<F32, 4> low = half(0);
   const Vec<F32, 4> high = half(1);

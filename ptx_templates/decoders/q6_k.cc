@@ -15,6 +15,7 @@
 // aligned.
 #include "codegen/ops.h"
 #include "ptx_templates/decoders/decoders.h"
+#include "ptx_templates/decoders/words.h"
 
 namespace ptxsmith {
 namespace {
@@ -23,9 +24,6 @@ constexpr uint32_t kBlockBytes = 210;
 constexpr uint32_t kHigh = 128;
 constexpr uint32_t kScales = 192;
 constexpr uint32_t kScale = 208;
-
-// Four bytes from a 2-byte aligned place.
-Val<U32> LoadWord(const In<U16>& at) { return at.Load(0) | (at.Load(1) << 16); }
 
 }  // namespace
 
@@ -44,8 +42,7 @@ LaneWeights DecodeQ6K(const In<U8>& row, const Val<U32>& unit, const Val<U32>& l
     const Val<U32> top = (high >> (p * 2 + 4 * nibble)) & 0x03030303;
     const Val<U32> q = ((low >> (4 * nibble)) & 0x0f0f0f0f) | (top << 4);
     const Val<F32> scale = d * ToF32(scales.Load(4 * nibble));
-    const Vec<F32, 4> centred = BytesToF32(q, 32);
-    return MakeVec<4>([&](size_t i) { return scale * centred[i]; });
+    return Scaled(scale, BytesToF32(q, 32));
   };
   const Val<U32> first = h * 128 + p * 32 + l;
   const Vec<F32, 4> near = half(0);

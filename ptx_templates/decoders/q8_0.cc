@@ -7,6 +7,7 @@
 // + 7. Blocks are only 2-byte aligned, so bytes come in as 16-bit words.
 #include "codegen/ops.h"
 #include "ptx_templates/decoders/decoders.h"
+#include "ptx_templates/decoders/words.h"
 
 namespace ptxsmith {
 namespace {
@@ -21,10 +22,9 @@ LaneWeights DecodeQ8_0(const In<U8>& row, const Val<U32>& unit, const Val<U32>& 
   const Val<F32> d = ToF32(block.As<F16>().Load(0));
   const In<U16> quants = block.At(kQuants).As<U16>().At((lane % 4) * 4);
   const auto four = [&](uint32_t first) {
-    const Val<U32> word = quants.Load(first) | (quants.Load(first + 1) << 16);
+    const Val<U32> word = LoadWord(quants.At(first));
     // Flipping the sign bit turns q into q + 128, an unsigned byte.
-    const Vec<F32, 4> q = BytesToF32(word ^ 0x80808080, 128);
-    return MakeVec<4>([&](size_t i) { return q[i] * d; });
+    return Scaled(d, BytesToF32(word ^ 0x80808080, 128));
   };
   const Val<U32> first = lane * 8;
   const Vec<F32, 4> low = four(0);
