@@ -21,6 +21,20 @@ class Stopwatch {
 
 }  // namespace
 
+absl::string_view ToString(StopReason reason) {
+  switch (reason) {
+    case StopReason::kLimit:
+      return "limit";
+    case StopReason::kEndToken:
+      return "end";
+    case StopReason::kContextFull:
+      return "context";
+    case StopReason::kStopped:
+      return "stopped";
+  }
+  return "unknown";
+}
+
 absl::StatusOr<GenerationStats> Generate(Transformer& model, const Tokenizer& tokenizer,
                                          absl::Span<const TokenId> prompt,
                                          const GenerationOptions& options, const TextSink& sink) {
@@ -37,33 +51,44 @@ absl::StatusOr<GenerationStats> Generate(Transformer& model, const Tokenizer& to
     return sampler.Sample(logits);
   };
 
+  const auto stopped = [&] { return options.stop && options.stop(); };
+
   GenerationStats stats;
-  stats.prompt_tokens = static_cast<uint32_t>(prompt.size());
   const Stopwatch prompt_watch;
-  for (size_t i = 0; i < prompt.size(); ++i) {
-    const bool last = i + 1 == prompt.size();
-    PTXSMITH_RETURN_IF_ERROR(model.Step(prompt[i], last && options.max_tokens > 0));
+  for (const TokenId token : prompt) {
+    if (stopped()) {
+      stats.reason = StopReason::kStopped;
+      return stats;
+    }
+    const bool last = ++stats.prompt_tokens == prompt.size();
+    PTXSMITH_RETURN_IF_ERROR(model.Step(token, /*want_logits=*/last));
   }
-  if (options.max_tokens == 0) return stats;
   PTXSMITH_ASSIGN_OR_RETURN(TokenId token, pick());
   stats.prompt_seconds = prompt_watch.Seconds();
+  if (options.max_tokens == 0) return stats;
 
   StreamDecoder decoder(tokenizer);
   const Stopwatch watch;
   for (;;) {
-    if (tokenizer.IsEnd(token) && !options.ignore_end) break;
-    ++stats.generated_tokens;
-    if (!sink(decoder.Next(token))) break;
-    if (stats.generated_tokens == options.max_tokens) break;
+    if (tokenizer.IsEnd(token) && !options.ignore_end) {
+      stats.reason = StopReason::kEndToken;
+      break;
+    }
+    sink(decoder.Next(token));
+    if (++stats.generated_tokens == options.max_tokens) break;
     if (model.length() == model.context()) {
-      stats.context_full = true;
+      stats.reason = StopReason::kContextFull;
+      break;
+    }
+    if (stopped()) {
+      stats.reason = StopReason::kStopped;
       break;
     }
     PTXSMITH_RETURN_IF_ERROR(model.Step(token, /*want_logits=*/true));
     PTXSMITH_ASSIGN_OR_RETURN(token, pick());
   }
-  stats.generation_seconds = watch.Seconds();
   sink(decoder.Finish());
+  stats.generation_seconds = watch.Seconds();
   return stats;
 }
 

@@ -4,6 +4,8 @@
 //   GenerationOptions options{.max_tokens = 64};
 //   PTXSMITH_ASSIGN_OR_RETURN(GenerationStats stats,
 //       Generate(*model, tokenizer, ids, options, [](absl::string_view text) { ... }));
+//
+// Thread-safety: that of the model.
 #ifndef PTXSMITH_MODEL_GENERATE_H_
 #define PTXSMITH_MODEL_GENERATE_H_
 
@@ -21,20 +23,29 @@ namespace ptxsmith {
 
 struct GenerationOptions {
   uint32_t max_tokens = 128;
-  bool ignore_end = false;  // go on after an end token
-  SamplerOptions sampling;  // temperature 0 picks on the device
+  bool ignore_end = false;     // go on after an end token
+  SamplerOptions sampling;     // temperature 0 picks on the device
+  std::function<bool()> stop;  // asked before each step whether to stop; may be empty
 };
+
+enum class StopReason {
+  kLimit,        // max_tokens
+  kEndToken,     // the model's own choice
+  kContextFull,  // no position was left
+  kStopped,      // GenerationOptions::stop
+};
+absl::string_view ToString(StopReason reason);  // "limit", "end", "context", "stopped"
 
 struct GenerationStats {
-  uint32_t prompt_tokens = 0;
-  uint32_t generated_tokens = 0;
-  double prompt_seconds = 0;
-  double generation_seconds = 0;
-  bool context_full = false;  // stopped because no position was left
+  uint32_t prompt_tokens = 0;     // run
+  uint32_t generated_tokens = 0;  // handed to the sink
+  double prompt_seconds = 0;      // up to the choice of the first token
+  double generation_seconds = 0;  // from there on
+  StopReason reason = StopReason::kLimit;
 };
 
-// Takes a piece of the continuation, whole UTF-8 characters at a time. False stops the generation.
-using TextSink = std::function<bool(absl::string_view text)>;
+// Takes a piece of the continuation, whole UTF-8 characters at a time.
+using TextSink = std::function<void(absl::string_view text)>;
 
 // Starts at the model's present length. InvalidArgument when the prompt is empty, OutOfRange when
 // it does not fit the context (nothing has been run then).

@@ -19,6 +19,8 @@ namespace ptxsmith {
 namespace {
 
 constexpr uint64_t kAlignment = 256;
+// Rotation is exact below; bytes of the cache then fit 64 bits whatever the other sizes are.
+constexpr uint32_t kMaxPositions = 1 << 24;
 
 uint64_t Aligned(uint64_t bytes) { return (bytes + kAlignment - 1) / kAlignment * kAlignment; }
 
@@ -53,6 +55,11 @@ absl::StatusOr<std::unique_ptr<Transformer>> Transformer::Load(const GgufFile& f
                                                    " positions; the model was trained for ",
                                                    config.context_length));
   }
+  const uint32_t context = options.context != 0 ? options.context : config.context_length;
+  if (context > kMaxPositions) {
+    return absl::InvalidArgumentError(
+        absl::StrCat("a context of ", context, " positions; kernels support ", kMaxPositions));
+  }
   if (config.value_length != config.head_dim) {
     return absl::UnimplementedError(absl::StrCat("heads with keys of ", config.head_dim,
                                                  " and values of ", config.value_length,
@@ -64,7 +71,7 @@ absl::StatusOr<std::unique_ptr<Transformer>> Transformer::Load(const GgufFile& f
                             Weights::Load(file, config, device, stream, options.progress));
   std::unique_ptr<Transformer> model(new Transformer(std::move(weights), config));
   model->stream_ = std::move(stream);
-  model->context_ = options.context != 0 ? options.context : config.context_length;
+  model->context_ = context;
   PTXSMITH_RETURN_IF_ERROR(model->Allocate(device));
   PTXSMITH_RETURN_IF_ERROR(model->UploadRopeRates(file, device));
   PTXSMITH_RETURN_IF_ERROR(model->BindAll(cache));
@@ -213,7 +220,7 @@ absl::Status Transformer::Step(TokenId token, bool want_logits) {
         absl::StrCat("token ", token, " is beyond the vocabulary of ", config_.vocab_size));
   }
   // The copy of the step before may still read these.
-  if (length_ > 0) PTXSMITH_RETURN_IF_ERROR(stream_.Synchronize());
+  PTXSMITH_RETURN_IF_ERROR(stream_.Synchronize());
   step_inputs_[0] = token;
   step_inputs_[1] = length_;
   PTXSMITH_RETURN_IF_ERROR(stream_.CopyToDevice(work_.token, step_inputs_, sizeof(step_inputs_)));

@@ -36,7 +36,8 @@ struct TransformerOptions {
 
 class Transformer {
  public:
-  // Errors as of ModelConfig and Weights; InvalidArgument when `context` exceeds the model's.
+  // Errors as of ModelConfig and Weights; InvalidArgument when `context` exceeds the model's
+  // or what kernels support.
   static absl::StatusOr<std::unique_ptr<Transformer>> Load(const GgufFile& file, ModuleCache& cache,
                                                            const TransformerOptions& options);
 

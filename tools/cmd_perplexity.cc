@@ -1,16 +1,14 @@
 // ptxsmith perplexity: how well a model predicts a text.
 #include <cstdio>
-#include <fstream>
-#include <iterator>
 #include <memory>
 #include <nlohmann/json.hpp>
 #include <string>
 #include <vector>
 
-#include "absl/strings/str_cat.h"
 #include "codegen/status_macros.h"
 #include "model/perplexity.h"
 #include "tools/command.h"
+#include "tools/files.h"
 #include "tools/open_model.h"
 #include "tools/progress.h"
 
@@ -23,15 +21,6 @@ struct Options {
   PerplexityOptions perplexity;
   bool json = false;
 };
-
-absl::StatusOr<std::string> ReadText(const std::string& path) {
-  std::ifstream in(path, std::ios::binary);
-  std::string text((std::istreambuf_iterator<char>(in)), std::istreambuf_iterator<char>());
-  if (!in.good() && !in.eof()) {
-    return absl::NotFoundError(absl::StrCat("cannot read '", path, "'"));
-  }
-  return text;
-}
 
 absl::Status RunPerplexity(const Options& options) {
   PTXSMITH_ASSIGN_OR_RETURN(const std::string text, ReadText(options.file));
@@ -70,7 +59,8 @@ void AddPerplexityCommand(CLI::App& app, absl::Status& result) {
   CLI::App* command = app.add_subcommand("perplexity", "Measure how well a model predicts a text");
   AddModelFlags(*command, options->model);
   command->add_option("-f,--file", options->file, "The text")->required();
-  command->add_option("--window", options->perplexity.window, "Tokens per window");
+  command->add_option("--window", options->perplexity.window, "Tokens per window")
+      ->capture_default_str();
   command->add_option("--windows", options->perplexity.windows,
                       "At most so many windows; 0: the whole text");
   command->add_flag("--json", options->json, "Print JSON");

@@ -1,13 +1,17 @@
 // ptxsmith run: continues a prompt. The continuation goes to stdout, everything else to stderr.
 #include <cstdio>
 #include <memory>
+#include <nlohmann/json.hpp>
 #include <random>
 #include <string>
 #include <vector>
 
+#include "absl/strings/str_cat.h"
 #include "codegen/status_macros.h"
 #include "model/generate.h"
 #include "tools/command.h"
+#include "tools/files.h"
+#include "tools/interrupt.h"
 #include "tools/open_model.h"
 
 namespace ptxsmith {
@@ -16,43 +20,81 @@ namespace {
 struct Options {
   ModelOptions model;
   std::string prompt;
-  GenerationOptions generation;
+  std::string file;
+  int32_t predict = 128;
   int64_t seed = -1;
+  GenerationOptions generation;
+  bool json = false;
 };
 
-void PrintRate(const char* label, uint32_t tokens, double seconds) {
-  std::fprintf(stderr, "%s %u tokens in %.3f s, %.2f tokens/s\n", label, tokens, seconds,
-               seconds > 0 ? tokens / seconds : 0.0);
+// The tokens of a text and the seconds they took.
+struct Rate {
+  const char* label;
+  uint32_t tokens;
+  double seconds;
+
+  double per_second() const { return seconds > 0 ? tokens / seconds : 0.0; }
+};
+
+void PrintStats(const Rate& prompt, const Rate& generation, StopReason reason) {
+  for (const Rate& rate : {prompt, generation}) {
+    std::fprintf(stderr, "%-8s %u tokens in %.3f s, %.2f tokens/s\n", rate.label, rate.tokens,
+                 rate.seconds, rate.per_second());
+  }
+  std::fprintf(stderr, "stop     %s\n", std::string(ToString(reason)).c_str());
+}
+
+void PrintJson(const std::string& text, uint64_t seed, const Rate& prompt, const Rate& generation,
+               StopReason reason) {
+  using Json = nlohmann::ordered_json;
+  Json report = {{"text", text}, {"seed", seed}, {"stop", std::string(ToString(reason))}};
+  for (const Rate& rate : {prompt, generation}) {
+    report[rate.label] = {{"tokens", rate.tokens},
+                          {"seconds", rate.seconds},
+                          {"tokens_per_second", rate.per_second()}};
+  }
+  // A text may end within a character; JSON must be UTF-8.
+  std::printf("%s\n", report.dump(-1, ' ', false, Json::error_handler_t::replace).c_str());
 }
 
 absl::Status Run(Options options) {
+  if (!options.file.empty()) {
+    PTXSMITH_ASSIGN_OR_RETURN(options.prompt, ReadText(options.file));
+  }
   PTXSMITH_ASSIGN_OR_RETURN(OpenedModel opened, OpenModel(options.model));
   PTXSMITH_ASSIGN_OR_RETURN(const std::vector<TokenId> prompt,
                             opened.tokenizer.Encode(options.prompt, {}));
-  options.generation.sampling.seed =
+  GenerationOptions& generation = options.generation;
+  generation.max_tokens = static_cast<uint32_t>(options.predict);  // -1: as many as there can be
+  const uint64_t seed =
       options.seed >= 0 ? static_cast<uint64_t>(options.seed) : std::random_device{}();
-  if (options.generation.sampling.temperature > 0) {
-    std::fprintf(stderr, "seed     %llu\n",
-                 static_cast<unsigned long long>(options.generation.sampling.seed));
+  generation.sampling.seed = seed;
+  if (generation.sampling.temperature > 0) {
+    std::fprintf(stderr, "seed     %s\n", absl::StrCat(seed).c_str());
   }
+  const Interrupt interrupt;
   bool writable = true;
+  generation.stop = [&] { return interrupt.Requested() || !writable; };
+  std::string text;
+  const TextSink stream = [&](absl::string_view piece) {
+    writable &= std::fwrite(piece.data(), 1, piece.size(), stdout) == piece.size() &&
+                std::fflush(stdout) == 0;
+  };
+  const TextSink collect = [&](absl::string_view piece) { absl::StrAppend(&text, piece); };
   PTXSMITH_ASSIGN_OR_RETURN(const GenerationStats stats,
-                            Generate(*opened.model, opened.tokenizer, prompt, options.generation,
-                                     [&](absl::string_view text) {
-                                       writable = std::fwrite(text.data(), 1, text.size(),
-                                                              stdout) == text.size() &&
-                                                  std::fflush(stdout) == 0;
-                                       return writable;
-                                     }));
+                            Generate(*opened.model, opened.tokenizer, prompt, generation,
+                                     options.json ? collect : stream));
   if (!writable) return absl::DataLossError("cannot write to standard output");
-  std::printf("\n");
-  PrintRate("prompt  ", stats.prompt_tokens, stats.prompt_seconds);
   // The first token comes out of the prompt's last step.
-  PrintRate("generate", stats.generated_tokens, stats.generation_seconds);
-  if (stats.context_full) {
-    std::fprintf(stderr, "stopped  the context of %u positions is full (-c)\n",
-                 opened.model->context());
+  const Rate prompt_rate{"prompt", stats.prompt_tokens, stats.prompt_seconds};
+  const Rate generation_rate{"generate", stats.generated_tokens, stats.generation_seconds};
+  if (options.json) {
+    PrintJson(text, seed, prompt_rate, generation_rate, stats.reason);
+  } else {
+    std::printf("\n");
+    PrintStats(prompt_rate, generation_rate, stats.reason);
   }
+  if (interrupt.Requested()) return absl::CancelledError("interrupted");
   return absl::OkStatus();
 }
 
@@ -62,14 +104,28 @@ void AddRunCommand(CLI::App& app, absl::Status& result) {
   auto options = std::make_shared<Options>();
   CLI::App* command = app.add_subcommand("run", "Continue a prompt");
   AddModelFlags(*command, options->model);
-  command->add_option("-p,--prompt", options->prompt, "The text to continue")->required();
-  command->add_option("-n,--predict", options->generation.max_tokens, "Tokens to generate");
+  CLI::Option_group* prompt = command->add_option_group("prompt", "One of these");
+  prompt->add_option("-p,--prompt", options->prompt, "The text to continue");
+  prompt->add_option("-f,--file", options->file, "File with the text to continue");
+  prompt->require_option(1);
+  command
+      ->add_option("-n,--predict", options->predict,
+                   "Tokens to generate; -1: until the context is full")
+      ->check(CLI::Range(-1, INT32_MAX))
+      ->capture_default_str();
   SamplerOptions& sampling = options->generation.sampling;
-  command->add_option("--temp", sampling.temperature, "Temperature; 0: always the likeliest token");
-  command->add_option("--top-k", sampling.top_k, "Sample among the k likeliest; 0: all");
-  command->add_option("--top-p", sampling.top_p, "Sample among those of this total probability");
-  command->add_option("-s,--seed", options->seed, "Seed of the sampling; -1: a random one");
+  command->add_option("--temp", sampling.temperature, "Temperature; 0: always the likeliest token")
+      ->capture_default_str();
+  command->add_option("--top-k", sampling.top_k, "Sample among the k likeliest; 0: all")
+      ->capture_default_str();
+  command->add_option("--top-p", sampling.top_p, "Sample among those of this total probability")
+      ->capture_default_str();
+  command->add_option("-s,--seed", options->seed, "Seed of the sampling; -1: a random one")
+      ->check(CLI::Range(int64_t{-1}, INT64_MAX))
+      ->capture_default_str();
   command->add_flag("--ignore-eos", options->generation.ignore_end, "Go on after an end token");
+  command->add_flag("--json", options->json,
+                    "Print one JSON object at the end: the text, why it stopped, times");
   command->callback([options, &result] { result = Run(*options); });
 }
 

@@ -10,7 +10,8 @@
 //   }
 //
 // Commands print data to stdout and progress to stderr; the error they return is printed by main as
-// one line, `ptxsmith: error: ...`. Exit codes: 0 done, 1 error, 2 usage, 3 internal.
+// one line, `ptxsmith: error: ...`. Exit codes: 0 done, 1 error, 2 usage, 3 internal, 130 stopped
+// by Ctrl-C (the command returned Cancelled).
 #ifndef PTXSMITH_TOOLS_COMMAND_H_
 #define PTXSMITH_TOOLS_COMMAND_H_
 
@@ -21,6 +22,7 @@
 namespace ptxsmith {
 
 // The callbacks write to `result`, which must outlive the parse.
+void AddDumpCommand(CLI::App& app, absl::Status& result);
 void AddInspectCommand(CLI::App& app, absl::Status& result);
 void AddListCommand(CLI::App& app, absl::Status& result);
 void AddPerplexityCommand(CLI::App& app, absl::Status& result);

@@ -12,6 +12,7 @@ namespace {
 constexpr int kExitError = 1;
 constexpr int kExitUsage = 2;
 constexpr int kExitInternal = 3;
+constexpr int kExitInterrupted = 130;  // what shells say of a program that SIGINT ended
 
 void PrintError(absl::string_view message) {
   const std::string line = absl::StrReplaceAll(message, {{"\n", "\n  "}});
@@ -25,7 +26,11 @@ int Run(int argc, char** argv) {
   app.set_version_flag("--version", "ptxsmith " PTXSMITH_VERSION);
   app.require_subcommand(1);
   absl::Status result;
+  AddDumpCommand(app, result);
   AddInspectCommand(app, result);
+  AddListCommand(app, result);
+  AddPerplexityCommand(app, result);
+  AddRunCommand(app, result);
   AddTokenizeCommand(app, result);
 
   try {
@@ -34,10 +39,12 @@ int Run(int argc, char** argv) {
     return app.exit(e) == 0 ? 0 : kExitUsage;  // 0: --help and --version
   }
   // A full disk or a closed pipe shows only when the data really leaves.
-  if (result.ok() && std::fflush(stdout) != 0) {
+  const bool written = std::fflush(stdout) == 0 && std::ferror(stdout) == 0;
+  if (result.ok() && !written) {
     result = absl::DataLossError("cannot write to standard output");
   }
   if (result.ok()) return 0;
+  if (absl::IsCancelled(result)) return kExitInterrupted;
   PrintError(result.message());
   return kExitError;
 }

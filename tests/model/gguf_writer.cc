@@ -38,6 +38,19 @@ const std::string& GgufWriter::Get(const std::string& key) const {
       ->second;
 }
 
+GgufWriter& GgufWriter::AddTensor(const std::string& name, const std::vector<uint64_t>& dims,
+                                  uint32_t type, const std::string& bytes) {
+  data.resize((data.size() + alignment - 1) / alignment * alignment);
+  tensors.push_back({name, dims, type, data.size()});
+  data += bytes;
+  return *this;
+}
+
+GgufWriter::Tensor& GgufWriter::Find(const std::string& name) {
+  return *std::find_if(tensors.begin(), tensors.end(),
+                       [&](const Tensor& tensor) { return tensor.name == name; });
+}
+
 std::string GgufWriter::Build() const {
   std::string bytes =
       magic + Raw(version) + Raw(uint64_t{tensors.size()}) + Raw(uint64_t{metadata.size()});
@@ -48,6 +61,7 @@ std::string GgufWriter::Build() const {
     bytes += Raw(tensor.type) + Raw(tensor.offset);
   }
   bytes.resize((bytes.size() + alignment - 1) / alignment * alignment);
+  bytes += data;
   bytes.append(data_bytes, '\x11');
   return bytes;
 }

@@ -53,12 +53,19 @@ struct GgufWriter {
   std::vector<std::pair<std::string, std::string>> metadata;  // key, value as stored
   std::vector<Tensor> tensors;
   size_t alignment = 32;
-  size_t data_bytes = 0;
+  std::string data;       // of the tensors, from its offset 0
+  size_t data_bytes = 0;  // of filler behind it
 
   // Replaces the value of `key`, or adds it.
   GgufWriter& Set(const std::string& key, const std::string& value);
   GgufWriter& Remove(const std::string& key);
   const std::string& Get(const std::string& key) const;
+
+  // Appends a tensor with its bytes.
+  GgufWriter& AddTensor(const std::string& name, const std::vector<uint64_t>& dims, uint32_t type,
+                        const std::string& bytes);
+  // The tensor of this name, to be broken. REQUIRES: there is one.
+  Tensor& Find(const std::string& name);
 
   std::string Build() const;
 };

@@ -1,0 +1,52 @@
+// Models for the tests of the model room: the bundled sample, the same in other types where they
+// are at hand, and random ones of any shape; each also for the reference forward pass.
+//
+//   ASSERT_OK_AND_ASSIGN(const GgufFile file, GgufFile::Open(*SamplePath("q4_k_m")));
+//   ASSERT_OK_AND_ASSIGN(const reference::Model model, ReferenceModel(file));
+#ifndef PTXSMITH_TESTS_MODEL_MODELS_H_
+#define PTXSMITH_TESTS_MODEL_MODELS_H_
+
+#include <cstdint>
+#include <optional>
+#include <string>
+
+#include "absl/status/statusor.h"
+#include "absl/strings/string_view.h"
+#include "model/gguf.h"
+#include "ptx_templates/quant_type.h"
+#include "tests/model/gguf_writer.h"
+#include "tests/reference/forward.h"
+
+namespace ptxsmith {
+
+// The folder with further models, by the name of the environment variable that holds it.
+inline constexpr char kModelsVariable[] = "PTXSMITH_TEST_MODELS";
+
+// The sample model in `type` ("q4_k_m"): bundled, or sample-TYPE.gguf in the folder above, in upper
+// or lower case.
+std::optional<std::string> SamplePath(absl::string_view type);
+
+// A llama model with weights drawn at random, on top of TinyModel().
+struct RandomModel {
+  QuantType type = QuantType::kQ8_0;       // of the matrices
+  QuantType embedding = QuantType::kQ8_0;  // of the embedding
+  uint32_t blocks = 2;
+  uint32_t context = 24;
+  uint32_t width = 64;
+  uint32_t hidden = 96;
+  uint32_t heads = 4;
+  uint32_t kv_heads = 2;
+  uint32_t head_dim = 32;
+  uint32_t rope_dim = 32;
+  bool tied = false;          // no output matrix: the embedding is it
+  bool rope_factors = false;  // a tensor of rope_freqs
+  uint64_t seed = 1;
+};
+GgufWriter Write(const RandomModel& model);
+
+// The model of `file` with decoded weights. `file` may go away.
+absl::StatusOr<reference::Model> ReferenceModel(const GgufFile& file);
+
+}  // namespace ptxsmith
+
+#endif  // PTXSMITH_TESTS_MODEL_MODELS_H_

@@ -1,0 +1,123 @@
+// The model against llama.cpp: tokens, log-probabilities, continuations and perplexity of
+// tests/data/oracle.json, in every type whose model file is at hand, on the emulator and a GPU.
+#include <algorithm>
+#include <cmath>
+#include <cstdlib>
+#include <memory>
+#include <nlohmann/json.hpp>
+#include <optional>
+#include <string>
+#include <tuple>
+#include <vector>
+
+#include "model/perplexity.h"
+#include "model/tokenizer.h"
+#include "model/transformer.h"
+#include "runtime/device.h"
+#include "runtime/module_cache.h"
+#include "tests/model/models.h"
+#include "tests/util/files.h"
+#include "tests/util/status_matchers.h"
+
+namespace ptxsmith {
+namespace {
+
+using Json = nlohmann::json;
+
+// llama.cpp rounds activations to 8 bits before it multiplies them with quantised weights, and its
+// figures have five digits. Log-probabilities differ by that much (measured: see the message), and
+// so two candidates closer than kTie may change places.
+constexpr double kLogProbability = 0.15;
+constexpr double kTie = 0.05;
+constexpr double kPerplexity = 0.003;  // relative, over 16 windows
+
+Json Oracle() { return Json::parse(ReadTestFile("data/oracle.json")); }
+
+std::vector<std::string> OracleTypes() {
+  std::vector<std::string> types;
+  for (const auto& item : Oracle().items()) types.push_back(item.key());
+  return types;
+}
+
+class OracleTest : public testing::TestWithParam<std::tuple<std::string, std::string>> {
+ protected:
+  void SetUp() override {
+    const auto& [type, device_name] = GetParam();
+    oracle_ = Oracle()[type];
+    const std::optional<std::string> path = SamplePath(type);
+    if (!path) {
+      GTEST_SKIP() << "no sample-" << type << ".gguf; " << kModelsVariable << " names its folder";
+    }
+    absl::StatusOr<std::shared_ptr<Device>> device = Device::Open(device_name);
+    if (absl::IsUnavailable(device.status())) GTEST_SKIP() << device.status().message();
+    ASSERT_OK(device);
+    cache_ = std::make_unique<ModuleCache>(*device);
+    ASSERT_OK_AND_ASSIGN(const GgufFile file, GgufFile::Open(*path));
+    ASSERT_OK_AND_ASSIGN(Tokenizer tokenizer, Tokenizer::Create(file));
+    tokenizer_ = std::make_unique<Tokenizer>(std::move(tokenizer));
+    ASSERT_OK_AND_ASSIGN(model_, Transformer::Load(file, *cache_, {.context = 256}));
+  }
+
+  Json oracle_;
+  std::unique_ptr<ModuleCache> cache_;
+  std::unique_ptr<Tokenizer> tokenizer_;
+  std::unique_ptr<Transformer> model_;
+};
+
+// Follows the oracle's continuation whatever the model would choose, so that every step counts.
+TEST_P(OracleTest, ContinuesPromptsAsLlamaCppDoes) {
+  double worst = 0;
+  for (const Json& run : oracle_["greedy"]) {
+    const std::string prompt = run["prompt"];
+    SCOPED_TRACE(prompt);
+    ASSERT_OK_AND_ASSIGN(const std::vector<TokenId> ids, tokenizer_->Encode(prompt, {}));
+    ASSERT_EQ(ids, run["prompt_tokens"].get<std::vector<TokenId>>());
+    const std::vector<TokenId> tokens = run["tokens"];
+    EXPECT_EQ(tokenizer_->Decode(tokens), run["text"].get<std::string>());
+
+    model_->Reset();
+    for (const TokenId id : ids) ASSERT_OK(model_->Step(id, /*want_logits=*/true));
+    for (size_t i = 0; i < tokens.size(); ++i) {
+      SCOPED_TRACE(i);
+      const Json& best = run["top2"][i][0];
+      const Json& second = run["top2"][i][1];
+      ASSERT_OK_AND_ASSIGN(const TokenId choice, model_->Greedy());
+      const bool tie = best[1].get<double>() - second[1].get<double>() < kTie;
+      EXPECT_TRUE(choice == tokens[i] || (tie && choice == second[0].get<TokenId>()))
+          << "chose " << choice << ", the oracle " << best << " before " << second;
+
+      ASSERT_OK_AND_ASSIGN(const auto logits, model_->Logits());
+      for (const Json& candidate : {best, second}) {
+        const double probability = -NegativeLogLikelihood(logits, candidate[0].get<TokenId>());
+        const double difference = std::fabs(probability - candidate[1].get<double>());
+        EXPECT_LE(difference, kLogProbability) << "token " << candidate[0];
+        worst = std::max(worst, difference);
+      }
+      ASSERT_OK(model_->Step(tokens[i], /*want_logits=*/true));
+    }
+  }
+  RecordProperty("worst_log_probability_difference", std::to_string(worst));
+}
+
+TEST_P(OracleTest, PerplexityIsThatOfLlamaCpp) {
+  const Json& want = oracle_["perplexity"];
+  ASSERT_OK_AND_ASSIGN(const std::vector<TokenId> ids,
+                       tokenizer_->Encode(ReadTestFile("data/eval.txt"), {.add_bos = false}));
+  ASSERT_OK_AND_ASSIGN(const PerplexityResult got,
+                       Perplexity(*model_, ids, {want["window"], want["windows"]}, nullptr));
+  EXPECT_EQ(got.tokens, want["tokens"].get<uint64_t>());
+  EXPECT_NEAR(got.perplexity / want["ppl"].get<double>(), 1, kPerplexity);
+}
+
+INSTANTIATE_TEST_SUITE_P(, OracleTest,
+                         testing::Combine(testing::ValuesIn(OracleTypes()),
+                                          testing::Values("emu:sm90", "cuda:0")),
+                         [](const auto& info) {
+                           std::string name =
+                               std::get<0>(info.param) + "_" + std::get<1>(info.param);
+                           std::replace(name.begin(), name.end(), ':', '_');
+                           return name;
+                         });
+
+}  // namespace
+}  // namespace ptxsmith

@@ -1,0 +1,285 @@
+#include "model/transformer.h"
+
+#include <cmath>
+#include <cstring>
+#include <memory>
+#include <string>
+#include <vector>
+
+#include "absl/strings/str_cat.h"
+#include "gtest/gtest.h"
+#include "tests/model/models.h"
+#include "tests/util/rng.h"
+#include "tests/util/status_matchers.h"
+
+namespace ptxsmith {
+namespace {
+
+using testing::HasSubstr;
+
+class TransformerTest : public testing::Test {
+ protected:
+  void SetUp() override {
+    ASSERT_OK_AND_ASSIGN(const auto device, Device::Open("emu:sm90"));
+    cache_ = std::make_unique<ModuleCache>(device);
+  }
+
+  absl::StatusOr<std::unique_ptr<Transformer>> Load(const GgufWriter& writer,
+                                                    uint32_t context = 0) {
+    const std::string bytes = writer.Build();
+    PTXSMITH_ASSIGN_OR_RETURN(const GgufFile file, GgufFile::Parse(Bytes(bytes)));
+    return Transformer::Load(file, *cache_, {.context = context});
+  }
+
+  std::unique_ptr<ModuleCache> cache_;
+};
+
+// The logits after each token, as copies.
+std::vector<std::vector<float>> LogitsOf(Transformer& model, const std::vector<TokenId>& tokens) {
+  std::vector<std::vector<float>> all;
+  for (const TokenId token : tokens) {
+    EXPECT_OK(model.Step(token, /*want_logits=*/true));
+    absl::StatusOr<absl::Span<const float>> logits = model.Logits();
+    EXPECT_OK(logits);
+    if (logits.ok()) all.emplace_back(logits->begin(), logits->end());
+  }
+  return all;
+}
+
+std::vector<TokenId> RandomTokens(size_t count, uint32_t vocab) {
+  Rng rng(5);
+  std::vector<TokenId> tokens;
+  for (size_t i = 0; i < count; ++i) tokens.push_back(rng.Below(vocab));
+  return tokens;
+}
+
+// Compares with the reference at every position. Both round keys and values to f16, and the few
+// that fall on different sides differ by 2^-11 of themselves; everything else differs by roundings
+// of f32. `tolerance` is relative to the largest logit of the position.
+void ExpectLogitsOf(const reference::Model& want, Transformer& model,
+                    const std::vector<TokenId>& tokens, double tolerance) {
+  reference::Forward forward(want);
+  const std::vector<std::vector<float>> got = LogitsOf(model, tokens);
+  ASSERT_EQ(got.size(), tokens.size());
+  for (size_t position = 0; position < tokens.size(); ++position) {
+    const std::vector<double> expected = forward.Step(tokens[position]);
+    ASSERT_EQ(got[position].size(), expected.size());
+    double scale = 0, worst = 0;
+    for (size_t i = 0; i < expected.size(); ++i) {
+      ASSERT_TRUE(std::isfinite(got[position][i])) << "position " << position << ", logit " << i;
+      scale = std::max(scale, std::fabs(expected[i]));
+      worst = std::max(worst, std::fabs(got[position][i] - expected[i]));
+    }
+    EXPECT_LE(worst, tolerance * scale) << "position " << position << ", largest logit " << scale;
+  }
+}
+
+constexpr double kTolerance = 1e-3;
+
+struct Shape {
+  const char* name;
+  RandomModel model;
+};
+
+class TransformerShapeTest : public TransformerTest, public testing::WithParamInterface<Shape> {};
+
+TEST_P(TransformerShapeTest, LogitsAreThoseOfTheReference) {
+  const std::string bytes = Write(GetParam().model).Build();
+  ASSERT_OK_AND_ASSIGN(const GgufFile file, GgufFile::Parse(Bytes(bytes)));
+  ASSERT_OK_AND_ASSIGN(const reference::Model want, ReferenceModel(file));
+  ASSERT_OK_AND_ASSIGN(const auto model, Transformer::Load(file, *cache_, {}));
+  ExpectLogitsOf(want, *model, RandomTokens(model->context(), kTinyVocab), kTolerance);
+}
+
+INSTANTIATE_TEST_SUITE_P(
+    , TransformerShapeTest,
+    testing::Values(Shape{"Plain", {}},
+                    Shape{"TiedEmbedding", {.embedding = QuantType::kF16, .tied = true}},
+                    Shape{"OneKvHead", {.heads = 3, .kv_heads = 1, .seed = 2}},
+                    Shape{"NoGroups", {.heads = 2, .kv_heads = 2, .seed = 3}},
+                    Shape{"HeadsWiderThanTheEmbedding",
+                          {.heads = 4, .head_dim = 64, .rope_dim = 64}},
+                    Shape{"PartOfAHeadRotates", {.head_dim = 64, .rope_dim = 20, .seed = 4}},
+                    Shape{"RopeFactors", {.rope_factors = true, .seed = 5}},
+                    Shape{"F32", {.type = QuantType::kF32, .embedding = QuantType::kF32}},
+                    Shape{"F16", {.type = QuantType::kF16, .embedding = QuantType::kF16}},
+                    Shape{"Q4K",
+                          {.type = QuantType::kQ4K,
+                           .embedding = QuantType::kQ6K,
+                           .width = 256,
+                           .hidden = 512,
+                           .heads = 8}}),
+    [](const auto& info) { return info.param.name; });
+
+TEST_F(TransformerTest, SampleModelGivesTheLogitsOfTheReference) {
+  ASSERT_OK_AND_ASSIGN(const GgufFile file, GgufFile::Open(*SamplePath("q4_k_m")));
+  ASSERT_OK_AND_ASSIGN(const reference::Model want, ReferenceModel(file));
+  ASSERT_OK_AND_ASSIGN(const auto model, Transformer::Load(file, *cache_, {}));
+  ExpectLogitsOf(want, *model, RandomTokens(24, model->config().vocab_size), kTolerance);
+}
+
+TEST_F(TransformerTest, RunsRepeatBitForBit) {
+  const GgufWriter file = Write({});
+  ASSERT_OK_AND_ASSIGN(const auto model, Load(file));
+  const std::vector<TokenId> tokens = RandomTokens(12, kTinyVocab);
+  const auto first = LogitsOf(*model, tokens);
+  model->Reset();
+  EXPECT_EQ(model->length(), 0u);
+  EXPECT_EQ(LogitsOf(*model, tokens), first) << "after Reset";
+  // What other tokens left in the cache must not show.
+  model->Reset();
+  LogitsOf(*model, RandomTokens(model->context(), 7));
+  model->Reset();
+  EXPECT_EQ(LogitsOf(*model, tokens), first) << "after other tokens";
+  ASSERT_OK_AND_ASSIGN(const auto again, Load(file));
+  EXPECT_EQ(LogitsOf(*again, tokens), first) << "after loading anew";
+}
+
+TEST_F(TransformerTest, TheSizeOfTheContextDoesNotChangeTheBits) {
+  const GgufWriter file = Write({});
+  ASSERT_OK_AND_ASSIGN(const auto whole, Load(file));
+  ASSERT_OK_AND_ASSIGN(const auto small, Load(file, 12));
+  const std::vector<TokenId> tokens = RandomTokens(12, kTinyVocab);
+  EXPECT_EQ(LogitsOf(*whole, tokens), LogitsOf(*small, tokens));
+}
+
+TEST_F(TransformerTest, StepsWithoutLogitsFillTheCacheAlike) {
+  ASSERT_OK_AND_ASSIGN(const auto model, Load(Write({})));
+  const std::vector<TokenId> tokens = RandomTokens(6, kTinyVocab);
+  const auto want = LogitsOf(*model, tokens);
+  model->Reset();
+  for (size_t i = 0; i + 1 < tokens.size(); ++i) ASSERT_OK(model->Step(tokens[i], false));
+  EXPECT_EQ(LogitsOf(*model, {tokens.back()}).at(0), want.back());
+}
+
+TEST_F(TransformerTest, GreedyIsTheLargestLogit) {
+  ASSERT_OK_AND_ASSIGN(const auto model, Load(Write({})));
+  for (const TokenId token : RandomTokens(8, kTinyVocab)) {
+    const std::vector<float> logits = LogitsOf(*model, {token}).at(0);
+    EXPECT_THAT(model->Greedy(), IsOkAndHolds(reference::ArgMax(logits)));
+  }
+}
+
+TEST_F(TransformerTest, LogitsMustHaveBeenWanted) {
+  ASSERT_OK_AND_ASSIGN(const auto model, Load(Write({})));
+  const auto refused =
+      StatusIs(absl::StatusCode::kFailedPrecondition, "the last step was run without logits");
+  EXPECT_THAT(model->Logits(), refused) << "before any step";
+  ASSERT_OK(model->Step(1, /*want_logits=*/true));
+  ASSERT_OK(model->Step(1, /*want_logits=*/false));
+  EXPECT_THAT(model->Logits(), refused);
+  EXPECT_THAT(model->Greedy(), refused);
+}
+
+TEST_F(TransformerTest, RefusedStepsChangeNothing) {
+  ASSERT_OK_AND_ASSIGN(const auto model, Load(Write({}), 3));
+  EXPECT_EQ(model->context(), 3u);
+  const std::vector<float> first = LogitsOf(*model, {7}).at(0);
+  EXPECT_THAT(model->Step(kTinyVocab, true), StatusIs(absl::StatusCode::kInvalidArgument,
+                                                      "token 261 is beyond the vocabulary of 261"));
+  EXPECT_EQ(model->length(), 1u);
+  ASSERT_OK_AND_ASSIGN(const auto kept, model->Logits());
+  EXPECT_EQ(std::vector<float>(kept.begin(), kept.end()), first);
+
+  const auto rest = LogitsOf(*model, {8, 9});
+  EXPECT_THAT(model->Step(1, true),
+              StatusIs(absl::StatusCode::kOutOfRange,
+                       "the context of 3 positions is full; ask for a larger one"));
+  EXPECT_EQ(model->length(), 3u);
+  ASSERT_OK_AND_ASSIGN(const auto last, model->Logits());
+  EXPECT_EQ(std::vector<float>(last.begin(), last.end()), rest.back());
+}
+
+TEST_F(TransformerTest, RefusesContextsBeyondTheModelAndTheKernels) {
+  EXPECT_THAT(Load(Write({}), 25),
+              StatusIs(absl::StatusCode::kInvalidArgument,
+                       "a context of 25 positions; the model was trained for 24"));
+  EXPECT_THAT(Load(Write({.context = (1u << 24) + 1})),
+              StatusIs(absl::StatusCode::kInvalidArgument,
+                       "a context of 16777217 positions; kernels support 16777216"));
+}
+
+TEST_F(TransformerTest, NamesAMissingTensor) {
+  GgufWriter file = Write({});
+  file.Find("blk.1.ffn_up.weight").name = "blk.1.ffn_xx.weight";
+  EXPECT_THAT(Load(file),
+              StatusIs(absl::StatusCode::kNotFound, "tensor blk.1.ffn_up.weight is missing"));
+}
+
+TEST_F(TransformerTest, NamesAWrongShape) {
+  GgufWriter file = Write({});
+  file.Find("blk.0.attn_k.weight").dims = {64, 32};
+  EXPECT_THAT(Load(file),
+              StatusIs(absl::StatusCode::kInvalidArgument,
+                       "tensor blk.0.attn_k.weight has shape [64, 32]; the model needs [64, 64]"));
+  file = Write({});
+  file.Find("output_norm.weight").dims = {32, 2};
+  EXPECT_THAT(Load(file), StatusIs(absl::StatusCode::kInvalidArgument,
+                                   HasSubstr("tensor output_norm.weight has shape [32, 2]")));
+  file = Write({});
+  file.Find("blk.0.attn_q.weight").dims = {64, 64, 2};
+  EXPECT_THAT(Load(file), StatusIs(absl::StatusCode::kInvalidArgument,
+                                   HasSubstr("tensor blk.0.attn_q.weight has shape [64, 64")));
+}
+
+TEST_F(TransformerTest, NamesATypeNoKernelReads) {
+  GgufWriter file = Write({});
+  GgufWriter::Tensor& tensor = file.Find("blk.1.ffn_down.weight");
+  tensor.type = static_cast<uint32_t>(QuantType::kQ4_1);
+  EXPECT_THAT(Load(file), StatusIs(absl::StatusCode::kUnimplemented,
+                                   testing::AllOf(HasSubstr("tensor blk.1.ffn_down.weight"),
+                                                  HasSubstr("q4_1"), HasSubstr("q4_k"))));
+  file = Write({});
+  file.Find("blk.0.attn_norm.weight").type = static_cast<uint32_t>(QuantType::kF16);
+  EXPECT_THAT(Load(file), StatusIs(absl::StatusCode::kUnimplemented,
+                                   "tensor blk.0.attn_norm.weight is of type f16; expected f32"));
+}
+
+TEST_F(TransformerTest, RefusesHeadsNoKernelReads) {
+  EXPECT_THAT(Load(Write({.head_dim = 48, .rope_dim = 48})),
+              StatusIs(absl::StatusCode::kInvalidArgument, HasSubstr("head_dim=48")));
+  GgufWriter file = Write({});
+  file.Set("llama.attention.value_length", U32(64));
+  EXPECT_THAT(Load(file), StatusIs(absl::StatusCode::kUnimplemented,
+                                   "heads with keys of 32 and values of 64 elements"));
+}
+
+TEST_F(TransformerTest, RefusesBrokenRopeFactors) {
+  GgufWriter file = Write({.rope_factors = true});
+  file.Find("rope_freqs.weight").dims = {15};
+  EXPECT_THAT(Load(file),
+              StatusIs(absl::StatusCode::kInvalidArgument,
+                       "tensor rope_freqs.weight has 15 elements of type f32; expected 16 of f32"));
+  file = Write({.rope_factors = true});
+  const float bad = -1;
+  std::memcpy(file.data.data() + file.Find("rope_freqs.weight").offset, &bad, sizeof bad);
+  EXPECT_THAT(Load(file), StatusIs(absl::StatusCode::kDataLoss, "rope_freqs.weight holds -1"));
+}
+
+TEST_F(TransformerTest, ReportsTheProgressOfTheUpload) {
+  const std::string bytes = Write({}).Build();
+  ASSERT_OK_AND_ASSIGN(const GgufFile file, GgufFile::Parse(Bytes(bytes)));
+  uint64_t last = 0, total = 0;
+  TransformerOptions options;
+  options.progress = [&](uint64_t done, uint64_t all) {
+    EXPECT_GT(done, last);
+    last = done;
+    total = all;
+  };
+  ASSERT_OK(Transformer::Load(file, *cache_, options));
+  EXPECT_EQ(last, total);
+  uint64_t tensor_bytes = 0;
+  for (const GgufTensor& tensor : file.tensors()) tensor_bytes += tensor.data.size();
+  EXPECT_EQ(total, tensor_bytes);
+}
+
+// Layers of one shape share their kernels.
+TEST_F(TransformerTest, BuildsEachKernelOnce) {
+  ASSERT_OK(Load(Write({.blocks = 1})));
+  const uint64_t builds = cache_->stats().builds;
+  ASSERT_OK(Load(Write({.blocks = 3})));
+  EXPECT_EQ(cache_->stats().builds, builds);
+}
+
+}  // namespace
+}  // namespace ptxsmith
