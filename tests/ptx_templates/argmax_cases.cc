@@ -1,0 +1,85 @@
+#include <algorithm>
+#include <functional>
+#include <limits>
+
+#include "absl/strings/str_cat.h"
+#include "ptx_templates/argmax.h"
+#include "tests/ptx_templates/kernel_cases.h"
+#include "tests/reference/ops.h"
+#include "tests/util/rng.h"
+
+namespace ptxsmith {
+namespace {
+
+constexpr float kNan = std::numeric_limits<float>::quiet_NaN();
+constexpr float kInfinity = std::numeric_limits<float>::infinity();
+
+CaseMaker Case(const ArgmaxSpec& spec, uint32_t n, const std::string& inputs,
+               const std::function<std::vector<float>()>& x_of) {
+  const auto body = [=] {
+    const std::vector<float> x = x_of();
+    KernelCase result = CaseOf(spec, BuildArgmax);
+    result.args = {Bytes(sizeof(uint32_t)), ToBytes(x)};
+    if (!spec.n) result.args.emplace_back(n);
+    const auto want = static_cast<uint32_t>(reference::ArgMax(x));
+    result.check = [want](absl::Span<const Bytes> after) -> testing::AssertionResult {
+      const uint32_t got = FromBytes<uint32_t>(after[0])[0];
+      if (got == want) return testing::AssertionSuccess();
+      return testing::AssertionFailure() << got << " instead of " << want;
+    };
+    return result;
+  };
+  return {FieldsText(spec), absl::StrCat("n=", n, " ", inputs), n, body};
+}
+
+}  // namespace
+
+std::vector<CaseMaker> ArgmaxCases(uint64_t seed) {
+  std::vector<CaseMaker> cases;
+  const auto add = [&](const ArgmaxSpec& spec, uint32_t n) {
+    const auto random = [=](Values values) { return Rng(seed).Floats(values, n); };
+    for (Values values : kAllValues) {
+      cases.push_back(Case(spec, n, absl::StrCat("values=", ToString(values), " seed=", seed),
+                           [=] { return random(values); }));
+    }
+    for (float all : {0.0f, -kInfinity, kNan, kInfinity}) {
+      cases.push_back(
+          Case(spec, n, absl::StrCat("all ", all), [=] { return std::vector<float>(n, all); }));
+    }
+    // The largest element planted in each part of the work: lanes, warps, rounds and the tail.
+    const uint32_t somewhere = static_cast<uint32_t>(seed * 7919 % n);
+    for (uint32_t at : {0u, 1u, 31u, 32u, 33u, 127u, 128u, 255u, 999u, somewhere, n - 1}) {
+      if (at >= n) continue;
+      cases.push_back(Case(spec, n, absl::StrCat("largest at ", at, " seed=", seed), [=] {
+        std::vector<float> x = random(Values::kNormal);
+        x[at] = 100;
+        return x;
+      }));
+      cases.push_back(Case(spec, n, absl::StrCat("least of NaNs at ", at), [=] {
+        std::vector<float> x(n, kNan);
+        x[at] = -kInfinity;
+        return x;
+      }));
+      cases.push_back(Case(spec, n, absl::StrCat("equal from ", at, " on, seed=", seed), [=] {
+        std::vector<float> x = random(Values::kNormal);
+        std::fill(x.begin() + at, x.end(), 100.0f);
+        return x;
+      }));
+      cases.push_back(
+          Case(spec, n, absl::StrCat("twice, at ", at, " and the end, seed=", seed), [=] {
+            std::vector<float> x = random(Values::kNormal);
+            x[at] = x[n - 1] = 100;
+            return x;
+          }));
+    }
+  };
+  for (const ArgmaxSpec& spec : ArgmaxVariants()) {
+    for (uint32_t n : {1, 31, 33, 1024, 1025, 5003}) {
+      if (spec.n && n > 1) continue;
+      add(spec, spec.n.value_or(n));
+    }
+  }
+  return cases;
+}
+
+}  // namespace ptxsmith

@@ -1,0 +1,16 @@
+#include "tests/ptx_templates/kernel_cases.h"
+
+namespace ptxsmith {
+namespace {
+
+constexpr CaseFamily kFamilies[] = {
+    {"gemv", GemvCases},     {"embed_row", EmbedRowCases}, {"rms_norm", RmsNormCases},
+    {"rope", RopeCases},     {"kv_append", KvAppendCases}, {"attention", AttentionCases},
+    {"swiglu", SwigluCases}, {"argmax", ArgmaxCases},      {"residual_add", ResidualAddCases},
+};
+
+}  // namespace
+
+absl::Span<const CaseFamily> AllCaseFamilies() { return kFamilies; }
+
+}  // namespace ptxsmith

@@ -1,0 +1,40 @@
+// The cases of every kernel family: all of its Variants(), more shapes at their boundaries, and the
+// input distributions of tests/util/rng.h. A new family is one line in kernel_cases.cc.
+//
+//   for (const CaseFamily& family : AllCaseFamilies()) {
+//     for (const CaseMaker& maker : family.cases(/*seed=*/1)) ... maker.make() ...
+//   }
+//
+// Pure functions: the same seed gives the same inputs everywhere.
+#ifndef PTXSMITH_TESTS_PTX_TEMPLATES_KERNEL_CASES_H_
+#define PTXSMITH_TESTS_PTX_TEMPLATES_KERNEL_CASES_H_
+
+#include <cstdint>
+#include <vector>
+
+#include "absl/strings/string_view.h"
+#include "absl/types/span.h"
+#include "tests/ptx_templates/kernel_case.h"
+
+namespace ptxsmith {
+
+std::vector<CaseMaker> GemvCases(uint64_t seed);
+std::vector<CaseMaker> EmbedRowCases(uint64_t seed);
+std::vector<CaseMaker> RmsNormCases(uint64_t seed);
+std::vector<CaseMaker> RopeCases(uint64_t seed);
+std::vector<CaseMaker> KvAppendCases(uint64_t seed);
+std::vector<CaseMaker> AttentionCases(uint64_t seed);
+std::vector<CaseMaker> SwigluCases(uint64_t seed);
+std::vector<CaseMaker> ResidualAddCases(uint64_t seed);
+std::vector<CaseMaker> ArgmaxCases(uint64_t seed);
+
+struct CaseFamily {
+  absl::string_view name;  // of the registry
+  std::vector<CaseMaker> (*cases)(uint64_t seed);
+};
+
+absl::Span<const CaseFamily> AllCaseFamilies();
+
+}  // namespace ptxsmith
+
+#endif  // PTXSMITH_TESTS_PTX_TEMPLATES_KERNEL_CASES_H_
