@@ -41,9 +41,8 @@ inline Val<F32> Sqrt(Operand<F32> a, SourceLoc loc = SourceLoc::Here()) {
 }
 
 // p ? a : b: selp
-template <class T>
-requires(IntegerTag<T> || std::same_as<T, F32>) Val<T> Select(const Pred& p, Operand<T> a,
-                                                              Operand<T> b) {
+template <NumberTag T>
+Val<T> Select(const Pred& p, Operand<T> a, Operand<T> b) {
   if (p.constant()) {
     const Operand<T>& chosen = *p.constant() ? a : b;
     return {p.recorder(), chosen.ir, chosen.multiple_of};
@@ -53,7 +52,7 @@ requires(IntegerTag<T> || std::same_as<T, F32>) Val<T> Select(const Pred& p, Ope
                              {a.ir, b.ir, p.ir()}, a.loc),
           std::min(a.multiple_of, b.multiple_of)};
 }
-template <class T>  // b is no part of the deduction, so that literals and Vars convert
+template <NumberTag T>  // b is no part of the deduction, so that literals and Vars convert
 Val<T> Select(const Pred& p, const Val<T>& a, Operand<std::type_identity_t<T>> b) {
   return Select<T>(p, Operand<T>(a), b);
 }
