@@ -69,9 +69,11 @@ struct Instr {
   SourceLoc loc;
 };
 
+inline constexpr uint32_t kSharedAlignment = 16;
+
 struct SharedArray {
   std::string name;
-  uint32_t bytes = 0;
+  uint32_t bytes = 0;  // a multiple of kSharedAlignment: arrays are laid out one after the other
 };
 
 struct Kernel {

@@ -49,7 +49,7 @@ Address KernelBuilder::PointerParam(absl::string_view name, ParamKind kind, Elem
   address.alignment = options.alignment;
   address.constant = options.constant;
   address.name = recorder_.Intern(std::string(name));
-  if (options.alignment % ByteSize(type) != 0 ||
+  if (options.alignment == 0 || options.alignment % ByteSize(type) != 0 ||
       (options.alignment & (options.alignment - 1)) != 0) {
     recorder_.Fail(loc, absl::StrCat("alignment ", options.alignment, " of parameter '", name,
                                      "' is not a power of two that fits its elements"));
@@ -113,14 +113,16 @@ Address KernelBuilder::SharedAddress(absl::string_view name, uint64_t bytes, Sou
   if (bytes == 0 || bytes > limit) {
     recorder_.Fail(loc, absl::StrCat("shared array '", name, "' of ", bytes,
                                      " bytes: ", target().sm_name(), " has ", limit, " per block"));
-    bytes = 16;
+    bytes = 0;
   }
-  recorder_.kernel().shared.push_back({std::string(name), static_cast<uint32_t>(bytes)});
+  const uint32_t laid_out = static_cast<uint32_t>(bytes + ir::kSharedAlignment - 1) /
+                            ir::kSharedAlignment * ir::kSharedAlignment;
+  recorder_.kernel().shared.push_back({std::string(name), laid_out});
   Address address;
   address.recorder = &recorder_;
   address.space = Space::kShared;
   address.name = recorder_.Intern(std::string(name));
-  address.alignment = 16;
+  address.alignment = ir::kSharedAlignment;
   address.base = recorder_.Emit(RegClass::kB32, "mov.u32", {Recorder::Text(address.name)}, loc);
   return address;
 }

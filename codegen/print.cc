@@ -16,7 +16,6 @@ namespace {
 using ir::Op;
 
 constexpr char kDynamicShared[] = "dynamic_shared";
-constexpr uint32_t kSharedAlignment = 16;
 
 struct RegFile {
   const char* declared;  // type in the .reg directive
@@ -66,10 +65,8 @@ class Printer {
   void PlanShared() {
     uint32_t total = 0;
     for (const ir::SharedArray& array : kernel_.shared) {
-      const uint32_t bytes =
-          (array.bytes + kSharedAlignment - 1) / kSharedAlignment * kSharedAlignment;
       shared_.push_back({array.name, absl::StrCat(kDynamicShared, "+", total)});
-      total += bytes;
+      total += array.bytes;
     }
     const bool dynamic = total > kernel_.target.limits().static_shared;
     (dynamic ? spec_.dynamic_shared : spec_.static_shared) = total;
@@ -81,9 +78,9 @@ class Printer {
     Line(".address_size 64", {});
     Line("", {});
     if (spec_.dynamic_shared > 0) {
-      Line(
-          absl::StrCat(".extern .shared .align ", kSharedAlignment, " .b8 ", kDynamicShared, "[];"),
-          {});
+      Line(absl::StrCat(".extern .shared .align ", ir::kSharedAlignment, " .b8 ", kDynamicShared,
+                        "[];"),
+           {});
       Line("", {});
     }
     Line(absl::StrCat(".visible .entry ", kernel_.entry, "("), {});
@@ -109,7 +106,7 @@ class Printer {
     }
     if (spec_.static_shared > 0) {
       for (const ir::SharedArray& array : kernel_.shared) {
-        Line(absl::StrCat("\t.shared .align ", kSharedAlignment, " .b8 ", array.name, "[",
+        Line(absl::StrCat("\t.shared .align ", ir::kSharedAlignment, " .b8 ", array.name, "[",
                           array.bytes, "];"),
              {});
       }

@@ -57,6 +57,9 @@ using RegOf = typename TypeTraits<T>::Reg;
 
 template <class T>
 concept IntegerTag = std::same_as<T, U32> || std::same_as<T, S32> || std::same_as<T, U64>;
+// The types that values are computed in.
+template <class T>
+concept NumberTag = IntegerTag<T> || std::same_as<T, F32>;
 
 template <class T>
 inline constexpr uint32_t kByteSize = ByteSize(TypeTraits<T>::kElem);

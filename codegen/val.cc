@@ -10,8 +10,9 @@
 namespace ptxsmith {
 namespace {
 
-// Folded values follow the machine's arithmetic: wrap-around integers, shifts that clamp, f32
-// rounded to nearest. Division by a constant zero is left to the caller to refuse.
+// Folded values follow the machine's arithmetic: wrap-around integers (also the least number / -1),
+// shifts that clamp, f32 rounded to nearest. Division by a constant zero is left to the caller to
+// refuse.
 template <class H>
 H FoldInteger(BinaryOp op, H a, H b) {
   constexpr H kWidth = sizeof(H) * 8;
@@ -26,8 +27,10 @@ H FoldInteger(BinaryOp op, H a, H b) {
     case BinaryOp::kMul:
       return static_cast<H>(ua * ub);
     case BinaryOp::kDiv:
+      if (std::is_signed_v<H> && b == static_cast<H>(-1)) return static_cast<H>(0 - ua);
       return a / b;
     case BinaryOp::kRem:
+      if (std::is_signed_v<H> && b == static_cast<H>(-1)) return 0;
       return a % b;
     case BinaryOp::kAnd:
       return a & b;
