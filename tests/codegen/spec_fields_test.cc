@@ -1,7 +1,6 @@
 #include "codegen/spec_fields.h"
 
 #include <bit>
-#include <clocale>
 #include <cstdint>
 #include <limits>
 #include <optional>
@@ -9,6 +8,7 @@
 #include <vector>
 
 #include "gtest/gtest.h"
+#include "tests/codegen/comma_locale.h"
 #include "tests/util/rng.h"
 #include "tests/util/status_matchers.h"
 
@@ -128,18 +128,10 @@ TEST(SpecFieldsTest, FloatsRoundTripToTheBit) {
 }
 
 TEST(SpecFieldsTest, FloatsIgnoreTheLocale) {
-  const std::string before = std::setlocale(LC_ALL, nullptr);
-  bool found = false;
-  for (const char* name : {"de_DE.UTF-8", "de_DE", "fr_FR.UTF-8", "nl_NL.UTF-8"}) {
-    if (std::setlocale(LC_ALL, name) != nullptr) {
-      found = true;
-      break;
-    }
-  }
-  if (!found) GTEST_SKIP() << "no locale with a decimal comma is installed";
-  const std::string text = FieldsText(TestSpec{.scale = 2.5e-7f});
-  std::setlocale(LC_ALL, before.c_str());
-  EXPECT_THAT(text, testing::HasSubstr("scale=2.5e-07,"));
+  const CommaLocale locale;
+  if (!locale.found()) GTEST_SKIP() << "no locale with a decimal comma is installed";
+  ExpectRoundTrip(2.5e-7f);
+  EXPECT_THAT(FieldsText(TestSpec{.scale = 0.5f}), testing::HasSubstr("scale=0.5,"));
 }
 
 }  // namespace
