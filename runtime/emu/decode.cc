@@ -1,0 +1,584 @@
+#include <algorithm>
+
+#include "absl/strings/match.h"
+#include "absl/strings/str_cat.h"
+#include "absl/strings/str_split.h"
+#include "codegen/status_macros.h"
+#include "runtime/emu/convert.h"
+#include "runtime/emu/decoder.h"
+
+namespace ptxsmith::emu {
+namespace {
+
+uint64_t AlignUp(uint64_t value, uint64_t alignment) {
+  return (value + alignment - 1) / alignment * alignment;
+}
+
+// A register file beyond this is no kernel: ptxas gives a thread 255 registers.
+constexpr uint32_t kMaxRegisterBytes = 64u << 20;
+constexpr uint64_t kMaxBankBytes = 64u << 20;
+
+}  // namespace
+
+absl::Status EntryDecoder::Error(absl::string_view what) const {
+  return absl::InvalidArgumentError(absl::StrCat("PTX line ", current_->line, ": ",
+                                                 current_->mnemonic, ": ", what, " (entry ",
+                                                 entry_.name, ")"));
+}
+
+absl::Status EntryDecoder::Unknown() const {
+  return absl::UnimplementedError(absl::StrCat("PTX line ", current_->line,
+                                               ": the emulator has no ", current_->mnemonic,
+                                               " (entry ", entry_.name, ")"));
+}
+
+absl::Status EntryDecoder::ExpectOperands(size_t least, size_t most) const {
+  const size_t n = current_->operands.size();
+  if (n >= least && n <= most) return absl::OkStatus();
+  return Error(absl::StrCat("has ", n, " operands, takes ", least,
+                            most != least ? absl::StrCat(" to ", most) : std::string()));
+}
+
+absl::Status EntryDecoder::LayOut() {
+  kernel_->name = entry_.name;
+  kernel_->line = entry_.line;
+  kernel_->reqntid = entry_.reqntid;
+  kernel_->maxntid = entry_.maxntid;
+  symbols_ = layout_.symbols;
+  uint64_t offset = 0;
+  for (const VariableSyntax& param : entry_.params) {
+    offset = AlignUp(offset, param.alignment);
+    kernel_->params.push_back(
+        {param.name, static_cast<uint32_t>(offset), static_cast<uint32_t>(param.bytes)});
+    symbols_[param.name] = {SpaceKind::kParam, offset};
+    offset += param.bytes;
+  }
+  if (offset > kMaxBankBytes) {
+    return absl::InvalidArgumentError(
+        absl::StrCat("entry ", entry_.name, ": ", offset, " bytes of parameters"));
+  }
+  kernel_->param_bytes = static_cast<uint32_t>(offset);
+  uint64_t shared = layout_.static_shared, local = 0;
+  for (const VariableSyntax& variable : entry_.variables) {
+    uint64_t& end = variable.space == SpaceKind::kShared ? shared : local;
+    end = AlignUp(end, variable.alignment);
+    symbols_[variable.name] = {variable.space, end};
+    end += variable.bytes;
+  }
+  if (shared > kMaxBankBytes || local > kMaxBankBytes / kLanes) {
+    return absl::InvalidArgumentError(absl::StrCat(
+        "entry ", entry_.name, ": ", shared, " bytes of shared and ", local, " of local memory"));
+  }
+  kernel_->static_shared = static_cast<uint32_t>(shared);
+  uint64_t dynamic = shared;
+  for (const VariableSyntax& variable : layout_.dynamic_shared) {
+    dynamic = std::max(dynamic, AlignUp(shared, variable.alignment));
+  }
+  // All unsized arrays begin at the same place.
+  kernel_->dynamic_shared_begin = static_cast<uint32_t>(dynamic);
+  for (const VariableSyntax& variable : layout_.dynamic_shared) {
+    symbols_[variable.name] = {SpaceKind::kShared, dynamic};
+  }
+  kernel_->local_bytes = static_cast<uint32_t>(AlignUp(local, 16));
+  return absl::OkStatus();
+}
+
+absl::StatusOr<std::unique_ptr<const Kernel>> EntryDecoder::Run() && {
+  PTXSMITH_RETURN_IF_ERROR(LayOut());
+  registers_.resize(entry_.registers.size());
+  for (const LabelSyntax& label : entry_.labels) labels_[label.name] = label.target;
+  PTXSMITH_RETURN_IF_ERROR(DecodeAll());
+  PTXSMITH_RETURN_IF_ERROR(Resolve());
+  if (kernel_->register_bytes > kMaxRegisterBytes) {
+    return absl::InvalidArgumentError(absl::StrCat("entry ", entry_.name, " uses ",
+                                                   kernel_->register_names.size(), " registers"));
+  }
+  return std::unique_ptr<const Kernel>(std::move(kernel_));
+}
+
+absl::Status EntryDecoder::DecodeAll() {
+  const Operand always = ConstantOperand(kFullMask, 0);
+  for (const InstructionSyntax& instruction : entry_.instructions) {
+    current_ = &instruction;
+    guard_offset_ = always.offset;
+    guard_reg_ = always.reg;
+    guard_flip_ = 0;
+    if (instruction.guarded) {
+      const Operand guard = RegisterOperand(instruction.guard.reg);
+      guard_offset_ = guard.offset;
+      guard_reg_ = guard.reg;
+      guard_flip_ = instruction.guard.negated ? kFullMask : 0;
+    }
+    starts_.push_back(static_cast<uint32_t>(kernel_->code.size()));
+    PTXSMITH_RETURN_IF_ERROR(Decode());
+  }
+  // Falling off the end is an exit.
+  InstructionSyntax exit;
+  exit.line = entry_.instructions.empty() ? entry_.line : entry_.instructions.back().line;
+  exit.mnemonic = "ret";
+  current_ = &exit;
+  guard_offset_ = always.offset;
+  guard_reg_ = always.reg;
+  guard_flip_ = 0;
+  starts_.push_back(static_cast<uint32_t>(kernel_->code.size()));
+  Instr instr;
+  instr.kind = Kind::kExit;
+  Emit(instr, {}, {});
+  return absl::OkStatus();
+}
+
+absl::Status EntryDecoder::Resolve() {
+  for (uint32_t at : label_fixes_) {
+    Instr& instr = kernel_->code[at];
+    if (instr.kind == Kind::kBranchIndexed) {
+      for (int64_t i = 0; i < instr.immediate; ++i) {
+        uint32_t& target = kernel_->branch_targets[links_[at].targets + i];
+        target = starts_[target];
+      }
+    } else {
+      instr.immediate = starts_[instr.immediate];
+    }
+  }
+  for (size_t i = 0; i < kernel_->code.size(); ++i) {
+    Instr& instr = kernel_->code[i];
+    instr.dst = kernel_->operands.data() + links_[i].dst;
+    instr.src = kernel_->operands.data() + links_[i].src;
+    instr.checks = kernel_->checks.data() + links_[i].checks;
+    instr.targets = kernel_->branch_targets.data() + links_[i].targets;
+  }
+  return absl::OkStatus();
+}
+
+absl::Status EntryDecoder::Decode() {
+  const std::string& mnemonic = current_->mnemonic;
+  const Parts parts = absl::StrSplit(mnemonic, '.');
+  const absl::string_view op = parts[0];
+  const auto has = [&](absl::string_view part) {
+    return std::find(parts.begin(), parts.end(), part) != parts.end();
+  };
+  Instr instr;
+  if (op == "mov") return DecodeMov(parts);
+  if (op == "setp") return DecodeSetp(parts);
+  if (op == "cvt") return DecodeCvt(parts);
+  if (op == "cvta") return DecodeCvta(parts);
+  if (op == "ld" || op == "ldu" || op == "st") return DecodeLoadStore(parts);
+  if (op == "atom" || op == "red") return DecodeAtomic(parts);
+  if (op == "ldmatrix" || op == "stmatrix") return DecodeMatrixMove(parts);
+  if (op == "cp") return DecodeCopyAsync(parts);
+  if (op == "bra" || op == "brx") return DecodeBranch(parts);
+  if (op == "bar" || op == "barrier") return DecodeBarrier(parts);
+  if (op == "shfl") return DecodeShuffle(parts);
+  if (op == "vote") return DecodeVote(parts);
+  if (op == "match") return DecodeMatch(parts);
+  if (op == "redux") return DecodeRedux(parts);
+  if (op == "elect") return DecodeElect(parts);
+  if (op == "mma") return DecodeMma(parts);
+  if (mnemonic == "ret" || mnemonic == "exit" || mnemonic == "ret.uni" || mnemonic == "exit.uni") {
+    PTXSMITH_RETURN_IF_ERROR(ExpectOperands(0, 0));
+    instr.kind = Kind::kExit;
+    Emit(instr, {}, {});
+    return absl::OkStatus();
+  }
+  if (mnemonic == "trap" || mnemonic == "brkpt") {
+    instr.kind = Kind::kTrap;
+    Emit(instr, {}, {});
+    return absl::OkStatus();
+  }
+  if (op == "membar" || op == "fence") {
+    if (has("proxy")) return Unknown();
+    instr.kind = Kind::kFence;
+    Emit(instr, {}, {});
+    return absl::OkStatus();
+  }
+  // Hints: nothing to see on this machine. Their operands are still checked to be declared.
+  if (op == "prefetch" || op == "prefetchu" || op == "nanosleep" || op == "griddepcontrol" ||
+      op == "applypriority" || op == "discard") {
+    Emit(instr, {}, {});
+    return absl::OkStatus();
+  }
+  if (op == "createpolicy") {
+    if (current_->operands.empty()) return ExpectOperands(2, 3);
+    PTXSMITH_ASSIGN_OR_RETURN(Operand dst, Destination(current_->operands[0], 'd'));
+    return EmitLane(*ops_.at("mov.b64"), dst, {ConstantOperand(0, 8)});
+  }
+  if (mnemonic == "activemask.b32") {
+    PTXSMITH_RETURN_IF_ERROR(ExpectOperands(1, 1));
+    PTXSMITH_ASSIGN_OR_RETURN(Operand dst, Destination(current_->operands[0], 'w'));
+    instr.kind = Kind::kActiveMask;
+    Emit(instr, {dst}, {});
+    return absl::OkStatus();
+  }
+  const auto it = ops_.find(mnemonic);
+  if (it == ops_.end()) return Unknown();
+  return DecodeTableOp(*it->second);
+}
+
+absl::Status EntryDecoder::DecodeTableOp(const LaneOp& op) {
+  const absl::string_view signature = op.signature;
+  PTXSMITH_RETURN_IF_ERROR(ExpectOperands(signature.size(), signature.size()));
+  std::vector<Operand> sources;
+  for (size_t i = 1; i < signature.size(); ++i) {
+    PTXSMITH_ASSIGN_OR_RETURN(Operand source, Source(current_->operands[i], signature[i]));
+    sources.push_back(source);
+  }
+  PTXSMITH_ASSIGN_OR_RETURN(Operand dst, Destination(current_->operands[0], signature[0]));
+  return EmitLane(op, dst, sources);
+}
+
+absl::Status EntryDecoder::DecodeMov(const Parts& parts) {
+  PTXSMITH_RETURN_IF_ERROR(ExpectOperands(2, 2));
+  const OperandSyntax& dst = current_->operands[0];
+  const OperandSyntax& src = current_->operands[1];
+  const int bits = parts.size() == 2 ? MemoryTypeOf(parts[1]).bits : 0;
+  if (dst.kind == OperandSyntax::kVector || src.kind == OperandSyntax::kVector) {
+    return DecodeVectorMov(dst, src, bits);
+  }
+  if (src.kind == OperandSyntax::kSpecial &&
+      (absl::StartsWith(src.text, "%clock") || absl::StartsWith(src.text, "%globaltimer"))) {
+    PTXSMITH_ASSIGN_OR_RETURN(Operand to, Destination(dst, bits == 64 ? 'd' : 'w'));
+    Instr instr;
+    instr.kind = Kind::kClock;
+    Emit(instr, {to}, {});
+    return absl::OkStatus();
+  }
+  const auto it = ops_.find(current_->mnemonic);
+  if (it == ops_.end()) return Unknown();
+  return DecodeTableOp(*it->second);
+}
+
+absl::Status EntryDecoder::DecodeVectorMov(const OperandSyntax& dst, const OperandSyntax& src,
+                                           int bits) {
+  const OperandSyntax& vector = dst.kind == OperandSyntax::kVector ? dst : src;
+  const size_t count = vector.parts.size();
+  const bool packs = &vector == &src;
+  if ((bits != 32 && bits != 64) || (packs && dst.kind == OperandSyntax::kVector) ||
+      !(count == 2 || (count == 4 && bits == 64))) {
+    return Unknown();
+  }
+  const char whole = bits == 64 ? 'd' : 'w';
+  const char part = bits / count == 16 ? 'h' : 'w';
+  if (packs) {
+    std::vector<Operand> sources;
+    for (const OperandSyntax& p : src.parts) {
+      PTXSMITH_ASSIGN_OR_RETURN(Operand source, Source(p, part));
+      sources.push_back(source);
+    }
+    PTXSMITH_ASSIGN_OR_RETURN(Operand to, Destination(dst, whole));
+    return EmitLane(*ops_.at(absl::StrCat("pack.", std::string(count, part))), to, sources);
+  }
+  PTXSMITH_ASSIGN_OR_RETURN(Operand from, Source(src, whole));
+  for (size_t i = 0; i < count; ++i) {
+    if (dst.parts[i].kind == OperandSyntax::kSink) continue;
+    PTXSMITH_ASSIGN_OR_RETURN(Operand to, Destination(dst.parts[i], part));
+    const std::string name =
+        absl::StrCat("part.", std::string(1, part), i, ".", std::string(1, whole));
+    PTXSMITH_RETURN_IF_ERROR(EmitLane(*ops_.at(name), to, {from}));
+  }
+  return absl::OkStatus();
+}
+
+// setp.CMP[.BOOL][.ftz].TYPE p[|q], a, b[, [!]c]
+absl::Status EntryDecoder::DecodeSetp(const Parts& parts) {
+  Combine combine = Combine::kNone;
+  std::string name;
+  for (absl::string_view part : parts) {
+    if (part == "and") {
+      combine = Combine::kAnd;
+    } else if (part == "or") {
+      combine = Combine::kOr;
+    } else if (part == "xor") {
+      combine = Combine::kXor;
+    } else {
+      absl::StrAppend(&name, name.empty() ? "" : ".", part);
+    }
+  }
+  const auto it = ops_.find(name);
+  if (it == ops_.end()) return Unknown();
+  const size_t operands = combine == Combine::kNone ? 3 : 4;
+  PTXSMITH_RETURN_IF_ERROR(ExpectOperands(operands, operands));
+  const LaneOp& op = *it->second;
+  std::vector<Operand> sources;
+  for (size_t i = 1; i < operands; ++i) {
+    PTXSMITH_ASSIGN_OR_RETURN(Operand source,
+                              Source(current_->operands[i], i < 3 ? op.signature[i] : 'p'));
+    sources.push_back(source);
+  }
+  std::vector<Operand> destinations;
+  const OperandSyntax& dst = current_->operands[0];
+  const std::vector<OperandSyntax> both =
+      dst.kind == OperandSyntax::kPair ? dst.parts : std::vector<OperandSyntax>{dst};
+  for (const OperandSyntax& d : both) {
+    PTXSMITH_ASSIGN_OR_RETURN(Operand p, Destination(d, 'p'));
+    destinations.push_back(p);
+  }
+  Instr instr;
+  instr.kind = Kind::kCompare;
+  instr.mode = static_cast<uint8_t>(combine);
+  instr.lane = op.fn;
+  Emit(instr, destinations, sources);
+  return absl::OkStatus();
+}
+
+// cvta.SPACE.u64 and cvta.to.SPACE.u64: the generic windows of machine.h.
+absl::Status EntryDecoder::DecodeCvta(const Parts& parts) {
+  PTXSMITH_RETURN_IF_ERROR(ExpectOperands(2, 2));
+  const bool to = parts.size() == 4 && parts[1] == "to";
+  if ((parts.size() != 3 && !to) || parts.back() != "u64") return Unknown();
+  const absl::string_view space = to ? parts[2] : parts[1];
+  PTXSMITH_ASSIGN_OR_RETURN(Operand source, Source(current_->operands[1], 'd'));
+  PTXSMITH_ASSIGN_OR_RETURN(Operand dst, Destination(current_->operands[0], 'd'));
+  uint64_t window = 0;
+  if (absl::StartsWith(space, "shared")) {
+    window = kSharedWindow;
+  } else if (space == "local") {
+    window = kLocalWindow;
+  } else if (space == "const") {
+    window = kConstWindow;
+  } else if (space != "global") {
+    return Unknown();
+  }
+  if (window == 0) return EmitLane(*ops_.at("mov.b64"), dst, {source});
+  return EmitLane(*ops_.at(to ? "sub.u64" : "add.u64"), dst, {source, ConstantOperand(window, 8)});
+}
+
+absl::Status EntryDecoder::DecodeBranch(const Parts& parts) {
+  const bool indexed = parts[0] == "brx";
+  const auto target = [&](absl::string_view label) -> absl::StatusOr<uint32_t> {
+    const auto it = labels_.find(label);
+    if (it == labels_.end()) return Error("the target is not a label of code");
+    return it->second;
+  };
+  Instr instr;
+  if (!indexed) {
+    PTXSMITH_RETURN_IF_ERROR(ExpectOperands(1, 1));
+    PTXSMITH_ASSIGN_OR_RETURN(uint32_t at, target(current_->operands[0].text));
+    instr.kind = Kind::kBranch;
+    instr.immediate = at;
+    Emit(instr, {}, {});
+    label_fixes_.push_back(static_cast<uint32_t>(kernel_->code.size()) - 1);
+    return absl::OkStatus();
+  }
+  PTXSMITH_RETURN_IF_ERROR(ExpectOperands(2, 2));
+  PTXSMITH_ASSIGN_OR_RETURN(Operand index, Source(current_->operands[0], 'w'));
+  const auto first = static_cast<uint32_t>(kernel_->branch_targets.size());
+  for (const BranchTargetsSyntax& list : entry_.branch_targets) {
+    if (list.name != current_->operands[1].text) continue;
+    for (const std::string& label : list.labels) {
+      PTXSMITH_ASSIGN_OR_RETURN(uint32_t at, target(label));
+      kernel_->branch_targets.push_back(at);
+    }
+    instr.kind = Kind::kBranchIndexed;
+    instr.immediate = static_cast<int64_t>(list.labels.size());
+    Emit(instr, {}, {index});
+    links_.back().targets = first;
+    label_fixes_.push_back(static_cast<uint32_t>(kernel_->code.size()) - 1);
+    return absl::OkStatus();
+  }
+  return Error("no such .branchtargets");
+}
+
+// bar.sync a[, b], barrier[.cta].sync[.aligned] a[, b], bar.warp.sync mask
+absl::Status EntryDecoder::DecodeBarrier(const Parts& parts) {
+  Instr instr;
+  if (current_->mnemonic == "bar.warp.sync") {
+    PTXSMITH_RETURN_IF_ERROR(ExpectOperands(1, 1));
+    PTXSMITH_ASSIGN_OR_RETURN(Operand mask, Source(current_->operands[0], 'w'));
+    instr.kind = Kind::kWarpSync;
+    Emit(instr, {}, {mask});
+    return absl::OkStatus();
+  }
+  std::string plain = current_->mnemonic;
+  if (parts.size() > 1 && parts[1] == "cta") plain.erase(plain.find(".cta"), 4);
+  if (plain != "bar.sync" && plain != "barrier.sync" && plain != "barrier.sync.aligned") {
+    return Unknown();
+  }
+  PTXSMITH_RETURN_IF_ERROR(ExpectOperands(1, 2));
+  std::vector<Operand> sources;
+  for (const OperandSyntax& operand : current_->operands) {
+    PTXSMITH_ASSIGN_OR_RETURN(Operand source, Source(operand, 'w'));
+    sources.push_back(source);
+  }
+  instr.kind = Kind::kBarrier;
+  instr.flag = plain != "barrier.sync";
+  Emit(instr, {}, sources);
+  return absl::OkStatus();
+}
+
+absl::Status EntryDecoder::DecodeCvt(const Parts& parts) {
+  // The common pairs have a vectorised row; it wants registers of exactly its types.
+  if (const auto it = ops_.find(current_->mnemonic); it != ops_.end()) {
+    const absl::string_view signature = it->second->signature;
+    bool exact = current_->operands.size() == signature.size();
+    for (size_t i = 0; exact && i < signature.size(); ++i) {
+      const OperandSyntax& operand = current_->operands[i];
+      const int bits = signature[i] == 'h' ? 16 : signature[i] == 'd' ? 64 : 32;
+      exact =
+          operand.kind != OperandSyntax::kRegister || entry_.registers[operand.reg].bits == bits;
+    }
+    if (exact) return DecodeTableOp(*it->second);
+  }
+  struct Name {
+    absl::string_view name;
+    NumberType type;
+    bool pair;
+  };
+  static constexpr Name kNames[] = {
+      {"u8", NumberType::kU8, false},      {"s8", NumberType::kS8, false},
+      {"u16", NumberType::kU16, false},    {"s16", NumberType::kS16, false},
+      {"u32", NumberType::kU32, false},    {"s32", NumberType::kS32, false},
+      {"u64", NumberType::kU64, false},    {"s64", NumberType::kS64, false},
+      {"f16", NumberType::kF16, false},    {"bf16", NumberType::kBF16, false},
+      {"f32", NumberType::kF32, false},    {"f64", NumberType::kF64, false},
+      {"f16x2", NumberType::kF16, true},   {"bf16x2", NumberType::kBF16, true},
+      {"e4m3x2", NumberType::kE4M3, true}, {"e5m2x2", NumberType::kE5M2, true}};
+  if (parts.size() < 3) return Unknown();
+  const Name* to = nullptr;
+  const Name* from = nullptr;
+  for (const Name& name : kNames) {
+    if (name.name == parts[parts.size() - 2]) to = &name;
+    if (name.name == parts.back()) from = &name;
+  }
+  if (to == nullptr || from == nullptr) return Unknown();
+  Conversion how;
+  how.to = to->type;
+  how.from = from->type;
+  bool rounds = false;
+  for (size_t i = 1; i + 2 < parts.size(); ++i) {
+    const absl::string_view part = parts[i];
+    static constexpr std::pair<absl::string_view, Rounding> kRoundings[] = {
+        {"rn", Rounding::kNearestEven}, {"rna", Rounding::kNearestAway},
+        {"rz", Rounding::kZero},        {"rp", Rounding::kUp},
+        {"rm", Rounding::kDown},        {"rni", Rounding::kNearestEven},
+        {"rzi", Rounding::kZero},       {"rpi", Rounding::kUp},
+        {"rmi", Rounding::kDown}};
+    const auto* rounding = std::find_if(std::begin(kRoundings), std::end(kRoundings),
+                                        [&](const auto& r) { return r.first == part; });
+    if (rounding != std::end(kRoundings)) {
+      how.rounding = rounding->second;
+      how.integral = part.back() == 'i';
+      rounds = true;
+    } else if (part == "ftz") {
+      how.ftz = true;
+    } else if (part == "sat") {
+      how.saturate = true;
+    } else if (part == "satfinite") {
+      how.finite = true;
+    } else if (part == "relu") {
+      how.relu = true;
+    } else {
+      return Unknown();
+    }
+  }
+  const bool narrows = IsFloat(how.to) != IsFloat(how.from) ||
+                       (IsFloat(how.to) && BitWidth(how.to) < BitWidth(how.from));
+  if (narrows && !rounds) return Error("needs a rounding modifier");
+  how.unpack = to->pair && from->pair;
+  how.pair = to->pair && !from->pair;
+  if (from->pair && !to->pair) return Unknown();
+  PTXSMITH_RETURN_IF_ERROR(ExpectOperands(how.pair ? 3 : 2, how.pair ? 3 : 2));
+  const int to_bits = BitWidth(how.to) * (to->pair ? 2 : 1);
+  const int from_bits = BitWidth(how.from) * (from->pair ? 2 : 1);
+  PTXSMITH_ASSIGN_OR_RETURN(Operand a, WideSource(current_->operands[1], from_bits));
+  Operand b = a;
+  if (how.pair) {
+    PTXSMITH_ASSIGN_OR_RETURN(b, WideSource(current_->operands[2], from_bits));
+  }
+  PTXSMITH_ASSIGN_OR_RETURN(Operand dst, WideDestination(current_->operands[0], to_bits));
+  if (a.bytes != b.bytes) return Error("sources of different width");
+  how.source_bytes = a.bytes;
+  how.register_bits = dst.bits;
+  Instr instr;
+  instr.kind = Kind::kLane;
+  instr.lane = dst.bytes == 8 ? backend_.convert64 : backend_.convert32;
+  Emit(instr, {dst}, {a, b, ConstantOperand(PackConversion(how), 4)});
+  return absl::OkStatus();
+}
+
+namespace {
+
+// Places module variables; `.const` bytes and `.global` variables go to the program.
+absl::Status LayOutModule(const ModuleSyntax& module, Program& program, ModuleLayout& layout) {
+  uint64_t shared = 0;
+  for (const VariableSyntax& variable : module.variables) {
+    Symbol symbol{variable.space, 0};
+    if (variable.space == SpaceKind::kShared) {
+      if (variable.dynamic) {
+        layout.dynamic_shared.push_back(variable);
+        continue;
+      }
+      symbol.offset = AlignUp(shared, variable.alignment);
+      shared = symbol.offset + variable.bytes;
+    } else if (variable.space == SpaceKind::kConst) {
+      symbol.offset = AlignUp(program.constants.size(), variable.alignment);
+      if (symbol.offset + variable.bytes > kMaxBankBytes) shared = kMaxBankBytes + 1;
+      program.constants.resize(std::min(symbol.offset + variable.bytes, kMaxBankBytes));
+      std::copy(variable.initial.begin(), variable.initial.end(),
+                program.constants.begin() +
+                    static_cast<int64_t>(std::min<uint64_t>(
+                        symbol.offset, program.constants.size() - variable.initial.size())));
+    } else {
+      symbol.offset = program.globals.size();
+      program.globals.push_back({variable.name, variable.bytes, variable.initial});
+    }
+    if (shared > kMaxBankBytes) {
+      return absl::InvalidArgumentError(absl::StrCat("PTX line ", variable.line, ": variable ",
+                                                     variable.name, " does not fit its space"));
+    }
+    layout.symbols[variable.name] = symbol;
+  }
+  layout.static_shared = static_cast<uint32_t>(shared);
+  return absl::OkStatus();
+}
+
+}  // namespace
+
+const Backend& BestBackend() {
+  if (__builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512bw") &&
+      __builtin_cpu_supports("avx512dq") && __builtin_cpu_supports("avx512vl") &&
+      __builtin_cpu_supports("avx512cd")) {
+    return V4Backend();
+  }
+  if (__builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma") &&
+      __builtin_cpu_supports("bmi2")) {
+    return V3Backend();
+  }
+  return BaselineBackend();
+}
+
+const Kernel* Program::Find(absl::string_view name) const {
+  for (const auto& kernel : kernels) {
+    if (kernel->name == name) return kernel.get();
+  }
+  return nullptr;
+}
+
+absl::StatusOr<std::shared_ptr<const Program>> ParseProgram(absl::string_view text,
+                                                            const Backend& backend) {
+  PTXSMITH_ASSIGN_OR_RETURN(const ModuleSyntax module, ParseModule(text));
+  auto program = std::make_shared<Program>();
+  program->sm = module.sm;
+  program->version_major = module.version_major;
+  program->version_minor = module.version_minor;
+  program->backend = &backend;
+  for (absl::string_view line : absl::StrSplit(text, '\n')) program->lines.emplace_back(line);
+  ModuleLayout layout;
+  PTXSMITH_RETURN_IF_ERROR(LayOutModule(module, *program, layout));
+  OpMap ops;
+  for (size_t t = 0; t < backend.num_tables; ++t) {
+    for (size_t i = 0; i < backend.tables[t].count; ++i) {
+      const LaneOp& op = backend.tables[t].rows[i];
+      ops.emplace(op.name, &op);
+    }
+  }
+  for (const EntrySyntax& entry : module.entries) {
+    PTXSMITH_ASSIGN_OR_RETURN(auto kernel, EntryDecoder(layout, entry, ops, backend).Run());
+    if (program->Find(kernel->name) != nullptr) {
+      return absl::InvalidArgumentError(
+          absl::StrCat("PTX line ", entry.line, ": entry ", entry.name, " defined twice"));
+    }
+    program->kernels.push_back(std::move(kernel));
+  }
+  return std::shared_ptr<const Program>(std::move(program));
+}
+
+}  // namespace ptxsmith::emu

@@ -1,0 +1,206 @@
+#include "runtime/emu/emulator_device.h"
+
+#include <unistd.h>
+
+#include <chrono>
+#include <limits>
+#include <mutex>
+#include <utility>
+
+#include "absl/strings/str_cat.h"
+#include "codegen/status_macros.h"
+#include "runtime/jit_log.h"
+
+namespace ptxsmith {
+namespace {
+
+using Clock = std::chrono::steady_clock;
+
+struct EmulatedStream {
+  absl::Status fault;  // the first since the last Synchronize
+};
+struct EmulatedEvent {
+  Clock::time_point time;
+};
+
+EmulatedStream& AsStream(DeviceBackend::Handle handle) {
+  return *reinterpret_cast<EmulatedStream*>(handle);
+}
+EmulatedEvent& AsEvent(DeviceBackend::Handle handle) {
+  return *reinterpret_cast<EmulatedEvent*>(handle);
+}
+
+class EmulatorModule : public Module {
+ public:
+  EmulatorModule(std::shared_ptr<Device> device, const KernelSpec& spec,
+                 std::shared_ptr<const emu::Program> program, CompileInfo info)
+      : device_(std::move(device)),
+        spec_(spec),
+        program_(std::move(program)),
+        info_(std::move(info)) {}
+
+  const KernelSpec& spec() const override { return spec_; }
+  const CompileInfo& info() const override { return info_; }
+  const std::shared_ptr<Device>& device() const override { return device_; }
+  const std::shared_ptr<const emu::Program>& program() const { return program_; }
+
+ private:
+  const std::shared_ptr<Device> device_;
+  const KernelSpec spec_;
+  const std::shared_ptr<const emu::Program> program_;
+  const CompileInfo info_;
+};
+
+class EmulatorDevice : public Device {
+ public:
+  explicit EmulatorDevice(const Target& target) {
+    profile_.name = absl::StrCat("emu:sm", target.sm);
+    profile_.description = "PTX emulator";
+    profile_.target = target;
+    profile_.emulated = true;
+    profile_.max_ptx = MaxPtxVersionForDriver(std::numeric_limits<int>::max());
+    profile_.sm_count = static_cast<uint32_t>(emulator_.threads());
+    profile_.max_shared = target.limits().max_shared;
+    profile_.total_memory = static_cast<uint64_t>(sysconf(_SC_PHYS_PAGES)) *
+                            static_cast<uint64_t>(sysconf(_SC_PAGESIZE));
+  }
+
+  const DeviceProfile& profile() const override { return profile_; }
+  absl::StatusOr<std::shared_ptr<const Module>> Load(const KernelSpec& spec) override;
+
+  absl::StatusOr<DevicePtr> RawAllocate(uint64_t bytes, absl::string_view name) override {
+    return memory_.Allocate(bytes, name);
+  }
+  absl::Status RawFree(DevicePtr ptr) override { return memory_.Free(ptr); }
+
+  absl::StatusOr<Handle> RawNewStream() override {
+    return reinterpret_cast<Handle>(new EmulatedStream);
+  }
+  absl::Status RawDestroyStream(Handle stream) override {
+    delete &AsStream(stream);
+    return absl::OkStatus();
+  }
+  absl::Status RawSynchronize(Handle stream) override {
+    return std::exchange(AsStream(stream).fault, absl::OkStatus());
+  }
+  absl::Status RawCopyToDevice(Handle, DevicePtr to, const void* from, uint64_t bytes) override {
+    return memory_.Write(to, from, bytes);
+  }
+  absl::Status RawCopyToHost(Handle, void* to, DevicePtr from, uint64_t bytes) override {
+    return memory_.Read(from, to, bytes);
+  }
+  absl::Status RawCopyOnDevice(Handle, DevicePtr to, DevicePtr from, uint64_t bytes) override {
+    return memory_.Copy(to, from, bytes);
+  }
+  absl::Status RawFill(Handle, DevicePtr to, uint8_t value, uint64_t bytes) override {
+    return memory_.Fill(to, value, bytes);
+  }
+  absl::Status RawLaunchKernel(Handle stream, const RawLaunch& launch) override;
+
+  absl::StatusOr<Handle> RawNewEvent() override {
+    return reinterpret_cast<Handle>(new EmulatedEvent);
+  }
+  absl::Status RawDestroyEvent(Handle event) override {
+    delete &AsEvent(event);
+    return absl::OkStatus();
+  }
+  absl::Status RawRecord(Handle event, Handle) override {
+    AsEvent(event).time = Clock::now();
+    return absl::OkStatus();
+  }
+  // Work has run when it was enqueued.
+  absl::Status RawWait(Handle, Handle) override { return absl::OkStatus(); }
+  absl::StatusOr<double> RawElapsedMs(Handle begin, Handle end) override {
+    return std::chrono::duration<double, std::milli>(AsEvent(end).time - AsEvent(begin).time)
+        .count();
+  }
+
+  emu::LaunchStats totals() const {
+    const std::lock_guard<std::mutex> lock(totals_mutex_);
+    return totals_;
+  }
+
+ private:
+  absl::Status CheckLimits(const KernelSpec& spec) const;
+
+  DeviceProfile profile_;
+  emu::Emulator emulator_;
+  emu::Memory memory_;
+  mutable std::mutex totals_mutex_;
+  emu::LaunchStats totals_;
+};
+
+absl::Status EmulatorDevice::CheckLimits(const KernelSpec& spec) const {
+  if (spec.version > profile_.max_ptx) {
+    return absl::FailedPreconditionError(
+        absl::StrCat(spec.key, " needs PTX ", spec.version.ToString(), "; ", profile_.name,
+                     " takes up to ", profile_.max_ptx.ToString()));
+  }
+  const uint64_t shared = uint64_t{spec.static_shared} + spec.dynamic_shared;
+  if (shared > profile_.max_shared) {
+    return absl::FailedPreconditionError(absl::StrCat(spec.key, " needs ", shared,
+                                                      " bytes of shared memory per block; ",
+                                                      profile_.name, " has ", profile_.max_shared));
+  }
+  return absl::OkStatus();
+}
+
+absl::StatusOr<std::shared_ptr<const Module>> EmulatorDevice::Load(const KernelSpec& spec) {
+  PTXSMITH_RETURN_IF_ERROR(CheckLimits(spec));
+  const auto start = Clock::now();
+  auto program = emu::ParseProgram(spec.ptx);
+  if (!program.ok()) {
+    return absl::Status(
+        program.status().code(),
+        absl::StrCat(spec.key, ": ", AnnotateLog(program.status().message(), spec)));
+  }
+  if ((*program)->sm > profile_.target.sm) {
+    return absl::FailedPreconditionError(absl::StrCat(spec.key, " is for sm_", (*program)->sm, "; ",
+                                                      profile_.name, " is ",
+                                                      profile_.target.sm_name()));
+  }
+  if ((*program)->Find(spec.entry) == nullptr) {
+    return absl::InvalidArgumentError(
+        absl::StrCat(spec.key, ": the text has no entry '", spec.entry, "'"));
+  }
+  CompileInfo info;
+  info.milliseconds = std::chrono::duration<double, std::milli>(Clock::now() - start).count();
+  return std::make_shared<const EmulatorModule>(shared_from_this(), spec, *std::move(program),
+                                                std::move(info));
+}
+
+absl::Status EmulatorDevice::RawLaunchKernel(Handle stream, const RawLaunch& launch) {
+  const auto& module = static_cast<const EmulatorModule&>(*launch.module);
+  const KernelSpec& spec = module.spec();
+  emu::LaunchConfig config;
+  config.grid = launch.grid;
+  config.block = spec.launch.block;
+  config.dynamic_shared = launch.dynamic_shared;
+  config.max_shared = profile_.max_shared;
+  config.params = launch.params;
+  const absl::StatusOr<emu::LaunchStats> stats =
+      emulator_.Launch(module.program(), spec.entry, config, memory_);
+  if (stats.ok()) {
+    const std::lock_guard<std::mutex> lock(totals_mutex_);
+    totals_.instructions += stats->instructions;
+    totals_.lane_ops += stats->lane_ops;
+    return absl::OkStatus();
+  }
+  const absl::Status fault(
+      stats.status().code(),
+      absl::StrCat(spec.key, ": ", AnnotateLog(stats.status().message(), spec)));
+  if (AsStream(stream).fault.ok()) AsStream(stream).fault = fault;
+  return fault;
+}
+
+}  // namespace
+
+absl::StatusOr<std::shared_ptr<Device>> OpenEmulator(const Target& target) {
+  return std::make_shared<EmulatorDevice>(target);
+}
+
+emu::LaunchStats EmulatorTotals(const Device& device) {
+  return static_cast<const EmulatorDevice&>(device).totals();
+}
+
+}  // namespace ptxsmith

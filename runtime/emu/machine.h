@@ -1,0 +1,306 @@
+// The machine that executes decoded PTX: instructions, warps, blocks and faults as plain structs.
+// Written by the decoder and the block scheduler, read in the inner loop (isa/*.inc), which is
+// compiled once per instruction set of the host. For that reason nothing here has a destructor or
+// an out-of-line inline function: such code could be taken from the translation unit built for the
+// newest CPU and run on an older one.
+//
+//   warp.regs + operand.offset      // 32 lanes, 4 or 8 bytes each; a predicate is one 32-bit mask
+//
+// Thread-safety: a Block and its Warps belong to one host thread; a Kernel is immutable.
+#ifndef PTXSMITH_RUNTIME_EMU_MACHINE_H_
+#define PTXSMITH_RUNTIME_EMU_MACHINE_H_
+
+#include <cstddef>
+#include <cstdint>
+
+namespace ptxsmith::emu {
+
+constexpr int kLanes = 32;
+constexpr uint32_t kFullMask = 0xffffffffu;
+constexpr int kMaxWarps = 32;
+constexpr int kNumBarriers = 16;
+
+// One operation on all 32 lanes: out[i] = f(a[i], b[i], c[i], d[i]). Inactive lanes are computed
+// too (on whatever their registers hold) and thrown away by the caller. A predicate, in or out, is
+// one 32-bit mask. `out` may be any of the inputs.
+using LaneFn = void (*)(void* out, const void* a, const void* b, const void* c, const void* d);
+
+// A row of the table of lane operations. `signature` gives the result and then the sources: 'h' 16
+// bits in a 4-byte slot, 'w' 32 bits, 'd' 64 bits, 'p' predicate.
+struct LaneOp {
+  char name[32];  // the mnemonic: "mad.lo.s32"
+  char signature[8];
+  LaneFn fn;
+};
+
+enum class Kind : uint8_t {
+  kLane,     // lane operation
+  kMove,     // lane operation that may copy undefined lanes
+  kDivide,   // lane operation whose second source must not be zero
+  kCompare,  // lane operation on predicates or giving one; `mode` combines with the last source
+  kLoad,
+  kStore,
+  kAtomic,
+  kBranch,
+  kBranchIndexed,
+  kExit,
+  kTrap,
+  kBarrier,  // bar.sync, barrier.sync; kAligned: all lanes of the warp together
+  kWarpSync,
+  kShuffle,
+  kVote,
+  kMatch,
+  kRedux,
+  kActiveMask,
+  kElect,
+  kMma,
+  kLoadMatrix,
+  kStoreMatrix,
+  kCopyAsync,
+  kCommitAsync,
+  kWaitAsync,
+  kFence,
+  kClock,
+  kNop,
+};
+
+// Address spaces of a memory instruction.
+enum class Space : uint8_t { kGeneric, kGlobal, kShared, kLocal, kConst, kParam };
+
+// How an element of memory becomes a register and back.
+enum class Element : uint8_t { kU8, kS8, kU16, kS16, kB32, kS32, kB64 };
+
+enum class Combine : uint8_t { kNone, kAnd, kOr, kXor };
+
+enum class AtomicOp : uint8_t { kAdd, kMin, kMax, kAnd, kOr, kXor, kExch, kCas, kInc, kDec };
+enum class AtomicType : uint8_t {
+  kU32,
+  kS32,
+  kU64,
+  kS64,
+  kF32,
+  kF64,
+  kF16x2,
+  kBF16x2,
+  kF16,
+  kBF16
+};
+
+enum class ShuffleMode : uint8_t { kUp, kDown, kBfly, kIdx };
+enum class VoteMode : uint8_t { kAll, kAny, kUni, kBallot };
+enum class MatchMode : uint8_t { kAny, kAll };
+enum class ReduxMode : uint8_t { kAddU, kAddS, kMinU, kMinS, kMaxU, kMaxS, kAnd, kOr, kXor };
+enum class MmaShape : uint8_t { kM16N8K8, kM16N8K16, kM16N8K32 };
+enum class MmaType : uint8_t { kF16, kBF16, kTF32, kS8, kU8 };
+
+struct Operand {
+  uint32_t offset = 0;  // into Warp::regs, bytes
+  uint32_t reg = 0;     // into Warp::defined
+  uint8_t bytes = 4;    // of a lane: 4 or 8; 0: predicate
+  uint8_t bits = 32;    // significant ones: 16 in a 4-byte slot for 16-bit registers
+};
+
+struct Instr {
+  Kind kind = Kind::kNop;
+  uint8_t mode = 0;  // the enum of the kind, by value
+  uint8_t mode2 = 0;
+  bool flag = false;  // .aligned, .trans, ...; see the decoder
+  Space space = Space::kGlobal;
+  Element element = Element::kB32;
+  uint8_t element_bytes = 4;
+  uint8_t vector = 1;  // elements per lane
+  uint8_t num_dst = 0;
+  uint8_t num_src = 0;
+  uint16_t num_checks = 0;  // registers that must be defined
+  uint32_t guard = 0;       // offset of the guard predicate
+  uint32_t guard_reg = 0;
+  uint32_t guard_flip = 0;  // ~0 for @!p
+  uint32_t line = 0;        // PTX line, 1-based
+  const Operand* dst = nullptr;
+  const Operand* src = nullptr;
+  const uint32_t* checks = nullptr;
+  LaneFn lane = nullptr;
+  int64_t immediate = 0;              // address offset; branch target; other
+  int64_t immediate2 = 0;             // kCopyAsync: offset of the source address
+  const uint32_t* targets = nullptr;  // kBranchIndexed
+};
+
+enum class FaultKind : uint8_t {
+  kNone,
+  kUndefinedRegister,
+  kOutOfBounds,
+  kMisaligned,
+  kUseAfterFree,
+  kUndefinedMemory,
+  kReadOnly,
+  kWrongSpace,
+  kSharedRace,
+  kGlobalRace,
+  kPendingCopy,
+  kDivideByZero,
+  kNotInMask,
+  kMaskMismatch,
+  kDivergent,  // lanes named by a mask or an aligned barrier wait elsewhere
+  kDeadlock,
+  kBadBarrier,
+  kBadBranchIndex,
+  kTrap,
+  kBudget,
+};
+
+struct Fault {
+  FaultKind kind = FaultKind::kNone;
+  Space space = Space::kGlobal;
+  bool write = false;
+  uint32_t pc = 0;
+  uint32_t warp = 0;
+  uint32_t lane = 0;
+  uint32_t bytes = 0;  // of the access
+  uint64_t address = 0;
+  uint32_t reg = 0;
+  uint32_t other_thread = 0;  // races
+  uint64_t other_block = 0;   // races between blocks
+  uint32_t mask = 0;
+};
+
+// Device memory as the inner loop sees it. An address is (id << kIdShift) + offset and ids are
+// never used again, so an overrun cannot reach a neighbour and a stale pointer is always known.
+constexpr int kIdShift = 36;
+constexpr uint64_t kOffsetMask = (uint64_t{1} << kIdShift) - 1;
+constexpr int kChunkShift = 10;
+constexpr uint64_t kMaxAllocations = uint64_t{1} << 24;
+
+struct Allocation {
+  uint8_t* data = nullptr;
+  uint64_t bytes = 0;
+  uint8_t* defined = nullptr;   // one byte per byte; null: all of it is defined
+  uint64_t* writers = nullptr;  // one word per race granule: who stored last; null: nobody yet
+  uint32_t writer_shift = 0;    // log2 of that granule
+  bool freed = false;
+};
+
+// Windows of the generic address space. The low halves are not zero, so that a generic address cut
+// to 32 bits is out of bounds in the space it came from.
+constexpr uint64_t kSharedWindow = 0x4000000010000000u;
+constexpr uint64_t kLocalWindow = 0x2000000020000000u;
+constexpr uint64_t kConstWindow = 0x1000000030000000u;
+constexpr uint64_t kWindowBytes = 0x10000000u;
+
+// Race shadow of shared memory: four stamps per granule. A stamp is (time << 10) + thread; time
+// counts the synchronisations of all blocks run so far on this host thread, so that nothing has to
+// be cleared between blocks: a stamp below `block_start` is of an earlier block.
+struct SharedShadow {
+  uint32_t* writer = nullptr;   // last store; also tells that the granule is defined
+  uint32_t* reader = nullptr;   // last load
+  uint32_t* reader2 = nullptr;  // last load by another thread than `reader`
+  uint32_t* atomic = nullptr;   // last atomic
+  uint32_t block_start = 0;     // stamp
+  uint32_t granule_shift = 2;
+};
+constexpr int kThreadBits = 10;
+constexpr uint32_t kMaxTime = (1u << (32 - kThreadBits)) - 2;
+constexpr uint32_t kPendingTime = kMaxTime + 1;  // destination of a cp.async in flight
+
+struct Group {
+  enum State : uint8_t { kRunnable, kParked, kAtBarrier };
+  uint32_t mask = 0;
+  uint32_t pc = 0;
+  State state = kRunnable;
+  uint32_t barrier = 0;        // kAtBarrier: id
+  uint32_t barrier_count = 0;  // threads; 0: all of the block
+};
+
+struct Warp {
+  uint8_t* regs = nullptr;
+  uint32_t* defined = nullptr;  // per register, a mask of lanes
+  uint8_t* local = nullptr;     // kLanes * local_bytes, lane after lane
+  uint8_t* local_defined = nullptr;
+  uint32_t index = 0;
+  uint32_t first_thread = 0;
+  uint32_t exists = 0;  // lanes that are threads of the block
+  uint32_t live = 0;    // ... and have not exited
+  int num_groups = 0;
+  Group groups[kLanes];
+};
+
+struct Block;
+struct Launch;
+
+// Slow paths, compiled once.
+struct Callbacks {
+  uint64_t* (*new_writers)(const Launch* launch, uint64_t id);  // race shadow of an allocation
+  void (*issue_async)(Block* block, uint32_t thread, uint32_t offset, uint32_t bytes);
+  void (*commit_async)(Block* block, uint32_t thread);
+  // All but the `pending` youngest groups; `all`: also copies not yet committed.
+  void (*wait_async)(Block* block, uint32_t thread, uint32_t pending, bool all);
+  uint64_t (*clock)(const Block* block);
+};
+
+// What is the same for all blocks of a launch.
+struct Launch {
+  const Instr* code = nullptr;
+  uint32_t code_size = 0;
+  const uint8_t* params = nullptr;
+  uint32_t param_bytes = 0;
+  const uint8_t* constants = nullptr;
+  uint32_t constant_bytes = 0;
+  uint32_t shared_bytes = 0;  // static and dynamic
+  uint32_t local_bytes = 0;   // per thread
+  uint32_t num_threads = 0;   // per block
+  int num_warps = 0;
+  Allocation* const* chunks = nullptr;
+  uint64_t num_allocations = 0;
+  uint32_t writer_base = 0;  // blocks of this launch are writer_base + linear index in `writers`
+  uint64_t num_blocks = 0;
+  uint32_t global_granule_shift = 2;
+  bool checks = true;
+  Callbacks callbacks;
+  void* owner = nullptr;  // for the callbacks
+};
+
+struct Block {
+  const Launch* launch = nullptr;
+  uint64_t linear = 0;  // block index
+  uint8_t* shared = nullptr;
+  SharedShadow shadow;
+  uint32_t now = 1;         // time
+  uint32_t all_before = 1;  // accesses before this time are ordered before everything now
+  // sync[a * kMaxWarps + b]: what warp a did before this time is ordered before warp b's present.
+  uint32_t sync[kMaxWarps * kMaxWarps] = {};
+  bool acquired = false;      // has synchronised with other blocks through global memory
+  uint64_t instructions = 0;  // of a warp
+  uint64_t lane_ops = 0;
+  uint64_t random = 0;  // state of the schedule; 0: natural order
+  Fault fault;
+  void* owner = nullptr;  // for the callbacks
+};
+
+enum class Stop : uint8_t {
+  kBlocked,  // every group waits or has exited
+  kSlice,    // used up its instructions
+  kFault,    // block.fault says why
+};
+
+struct OpTable {
+  const LaneOp* rows;
+  size_t count;
+};
+
+// One compilation of the inner loop.
+struct Backend {
+  const char* name;
+  Stop (*run)(Block* block, Warp* warp, uint64_t slice);
+  const OpTable* tables;
+  size_t num_tables;
+  // Any conversion of convert.h; sources a, b (of a pair), description.
+  LaneFn convert32;  // result in a 4-byte slot
+  LaneFn convert64;
+};
+
+const Backend& BaselineBackend();
+const Backend& V3Backend();  // AVX2, FMA, F16C
+const Backend& V4Backend();  // AVX-512
+
+}  // namespace ptxsmith::emu
+
+#endif  // PTXSMITH_RUNTIME_EMU_MACHINE_H_
