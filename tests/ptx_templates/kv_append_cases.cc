@@ -24,13 +24,22 @@ Bytes Appended(const KvAppendSpec& spec, uint32_t context, const std::vector<uin
   return ToBytes(result);
 }
 
+// What a cache holds before: anything, as long as no two places are alike.
+Bytes RandomBytes(size_t count, Rng& rng) {
+  std::vector<uint64_t> words(count / sizeof(uint64_t) + 1);
+  for (uint64_t& word : words) word = rng.Bits();
+  Bytes bytes = ToBytes(words);
+  bytes.resize(count);
+  return bytes;
+}
+
 CaseMaker Case(const KvAppendSpec& spec, uint32_t context, const std::vector<uint32_t>& positions,
                Values values, uint64_t seed) {
   const auto body = [=] {
     Rng rng(seed);
     const size_t elements = size_t{spec.kv_heads} * spec.head_dim;
-    const Bytes k_cache = rng.Blocks(QuantType::kF16, elements * context);
-    const Bytes v_cache = rng.Blocks(QuantType::kF16, elements * context);
+    const Bytes k_cache = RandomBytes(2 * elements * context, rng);
+    const Bytes v_cache = RandomBytes(2 * elements * context, rng);
     std::vector<float> k = rng.Floats(values, elements * positions.size());
     std::vector<float> v = rng.Floats(values, elements * positions.size());
     // Around the largest half: these round down to it, up to infinity, and a tie goes to infinity.

@@ -1,0 +1,256 @@
+// Do the kernel tests notice mistakes? Mutants of the PTX of a kernel of every kind run on the
+// emulator with the inputs of that kernel's test. A mutant is
+//   killed      when the emulator reports a fault or a result is outside the reference's bound;
+//   equivalent  when it gives the bits of the original for these inputs and for two more seeds of
+//               them (a dropped barrier never is);
+//   survived    otherwise.
+// At least 95 % of those that are not equivalent must be killed, and every dropped barrier.
+
+#include <atomic>
+#include <iostream>
+#include <map>
+#include <memory>
+#include <string>
+#include <thread>
+#include <vector>
+
+#include "absl/strings/str_cat.h"
+#include "absl/strings/str_format.h"
+#include "absl/strings/strip.h"
+#include "gtest/gtest.h"
+#include "ptx_templates/argmax.h"
+#include "ptx_templates/attention.h"
+#include "ptx_templates/elementwise.h"
+#include "ptx_templates/embed_row.h"
+#include "ptx_templates/gemv.h"
+#include "ptx_templates/kv_append.h"
+#include "ptx_templates/rms_norm.h"
+#include "ptx_templates/rope.h"
+#include "runtime/emu/emulator.h"
+#include "tests/mutation/mutate.h"
+#include "tests/ptx_templates/kernel_cases.h"
+#include "tests/util/status_matchers.h"
+
+namespace ptxsmith {
+namespace {
+
+constexpr size_t kMutantsPerKind = 6;  // of one kernel
+
+// A text on the emulator, with the case's arguments. `budget` in instructions, 0 for no limit.
+struct Outcome {
+  std::vector<Bytes> after;
+  uint64_t instructions = 0;
+};
+absl::StatusOr<Outcome> RunText(emu::Emulator& emulator,
+                                const std::shared_ptr<const emu::Program>& program,
+                                const KernelSpec& spec, const KernelCase& test, uint64_t budget) {
+  emu::Memory memory;
+  std::vector<uint64_t> values;
+  for (size_t i = 0; i < test.args.size(); ++i) {
+    if (const auto* number = std::get_if<uint32_t>(&test.args[i])) {
+      values.push_back(*number);
+      continue;
+    }
+    if (const auto* same = std::get_if<SameAs>(&test.args[i])) {
+      // A second name for a buffer that comes later in the list.
+      return absl::UnimplementedError(absl::StrCat("argument ", same->arg, " is used twice"));
+    }
+    const Bytes& bytes = *std::get_if<Bytes>(&test.args[i]);
+    PTXSMITH_ASSIGN_OR_RETURN(const uint64_t address,
+                              memory.Allocate(bytes.size(), spec.params[i].name));
+    if (spec.params[i].kind == ParamKind::kOut) {
+      PTXSMITH_RETURN_IF_ERROR(memory.Fill(address, kPoison, bytes.size()));
+    } else {
+      PTXSMITH_RETURN_IF_ERROR(memory.Write(address, bytes.data(), bytes.size()));
+    }
+    values.push_back(address);
+  }
+  std::vector<void*> pointers;
+  for (uint64_t& value : values) pointers.push_back(&value);
+  emu::LaunchConfig config;
+  config.block = spec.launch.block;
+  config.params = pointers.data();
+  for (size_t d = 0; d < 3; ++d) {
+    PTXSMITH_ASSIGN_OR_RETURN(const uint64_t blocks, spec.launch.grid[d].Evaluate(values));
+    config.grid[d] = static_cast<uint32_t>(blocks);
+  }
+  emu::LaunchOptions options;
+  options.instruction_budget = budget;
+  PTXSMITH_ASSIGN_OR_RETURN(const emu::LaunchStats stats,
+                            emulator.Launch(program, spec.entry, config, memory, options));
+  Outcome outcome;
+  outcome.instructions = stats.instructions;
+  for (size_t i = 0; i < test.args.size(); ++i) {
+    Bytes& after = outcome.after.emplace_back();
+    const auto* before = std::get_if<Bytes>(&test.args[i]);
+    if (before == nullptr) continue;
+    after.resize(before->size());
+    PTXSMITH_RETURN_IF_ERROR(memory.Read(values[i], after.data(), after.size()));
+    if (spec.params[i].kind == ParamKind::kIn && after != *before) {
+      return absl::DataLossError(absl::StrCat("'", spec.params[i].name, "' was written"));
+    }
+  }
+  return outcome;
+}
+
+// A kernel with its inputs and what the unchanged text makes of them.
+struct Subject {
+  std::string name;
+  KernelSpec spec;
+  struct Input {
+    KernelCase test;
+    Outcome original;
+  };
+  std::vector<Input> inputs;
+  size_t in_test = 0;  // the first ones are those of the kernel's test
+};
+
+absl::StatusOr<Subject> MakeSubject(absl::string_view family, const std::string& fields) {
+  Subject subject;
+  subject.name = absl::StrCat(family, ":", fields);
+  emu::Emulator emulator(1);
+  for (uint64_t seed : {1, 2, 3}) {
+    for (const CaseFamily& cases : AllCaseFamilies()) {
+      if (cases.name != family) continue;
+      for (const CaseMaker& maker : cases.cases(seed)) {
+        if (maker.fields != fields) continue;
+        KernelCase test = maker.make();
+        const bool twice = std::any_of(test.args.begin(), test.args.end(), [](const HostArg& arg) {
+          return std::holds_alternative<SameAs>(arg);
+        });
+        if (!twice) subject.inputs.push_back({std::move(test), {}});
+      }
+    }
+    if (seed == 1) subject.in_test = subject.inputs.size();
+  }
+  if (subject.in_test == 0) return absl::NotFoundError(absl::StrCat("no cases: ", subject.name));
+  PTXSMITH_ASSIGN_OR_RETURN(const Target target, Target::ForSm(90));
+  PTXSMITH_ASSIGN_OR_RETURN(subject.spec, subject.inputs[0].test.build(target));
+  PTXSMITH_ASSIGN_OR_RETURN(const auto program, emu::ParseProgram(subject.spec.ptx));
+  for (Subject::Input& input : subject.inputs) {
+    PTXSMITH_ASSIGN_OR_RETURN(input.original,
+                              RunText(emulator, program, subject.spec, input.test, 0));
+    if (!input.test.check(input.original.after)) {
+      return absl::InternalError(absl::StrCat(subject.name, ": wrong as it is"));
+    }
+  }
+  return subject;
+}
+
+enum class Fate { kInvalid, kEquivalent, kKilled, kSurvived };
+
+Fate FateOf(emu::Emulator& emulator, const Subject& subject, const Mutant& mutant) {
+  const auto program = emu::ParseProgram(Apply(subject.spec.ptx, mutant));
+  if (!program.ok()) return Fate::kInvalid;  // no compiler would take it: nobody has to notice
+  bool same_bits = true;
+  for (size_t i = 0; i < subject.inputs.size(); ++i) {
+    const Subject::Input& input = subject.inputs[i];
+    const uint64_t budget = 10 * input.original.instructions + 10000;
+    const absl::StatusOr<Outcome> outcome =
+        RunText(emulator, *program, subject.spec, input.test, budget);
+    const bool noticed = !outcome.ok() || !input.test.check(outcome->after);
+    if (noticed && i < subject.in_test) return Fate::kKilled;
+    if (noticed || outcome->after != input.original.after) same_bits = false;
+    if (!same_bits && i >= subject.in_test) break;
+  }
+  return same_bits && mutant.kind != kDropBarrier ? Fate::kEquivalent : Fate::kSurvived;
+}
+
+template <class Spec>
+std::pair<absl::string_view, std::string> Kernel(const Spec& spec) {
+  return {Spec::kFamily, FieldsText(spec)};
+}
+
+// One variant of each kernel, small enough to run thousands of times and with loops, tails and
+// several warps; the variants are those of the kernel tests.
+std::vector<std::pair<absl::string_view, std::string>> Kernels() {
+  std::vector<std::pair<absl::string_view, std::string>> kernels;
+  for (const Decoder& decoder : AllDecoders()) {
+    kernels.push_back(Kernel(GemvSpec{decoder.type, decoder.chunk_weights * 9, 33, 4, 2}));
+    kernels.push_back(Kernel(EmbedRowSpec{decoder.type, decoder.chunk_weights * 9, 7, 3}));
+  }
+  kernels.push_back(Kernel(RmsNormSpec{1000, 3, 1e-6f, 128}));
+  kernels.push_back(Kernel(RmsNormSpec{std::nullopt, std::nullopt, 1e-5f, 256}));
+  kernels.push_back(Kernel(AttentionSpec{4, 2, 32, 64, 4}));
+  kernels.push_back(Kernel(AttentionSpec{4, 2, 64, 64, 4}));
+  kernels.push_back(Kernel(ArgmaxSpec{1000, 128}));
+  kernels.push_back(Kernel(RopeSpec{RopePairing::kAdjacent, 3, 80, 32, 2}));
+  kernels.push_back(Kernel(RopeSpec{RopePairing::kHalfSplit, 2, 64, 64, std::nullopt}));
+  kernels.push_back(Kernel(KvAppendSpec{1, 80, 100, 3}));
+  kernels.push_back(Kernel(SwigluSpec{1000, 64}));
+  kernels.push_back(Kernel(ResidualAddSpec{1000, 64}));
+  return kernels;
+}
+
+struct Row {
+  int mutants = 0, invalid = 0, equivalent = 0, killed = 0, survived = 0;
+
+  void Add(Fate fate) {
+    ++mutants;
+    ++(fate == Fate::kInvalid      ? invalid
+       : fate == Fate::kEquivalent ? equivalent
+       : fate == Fate::kKilled     ? killed
+                                   : survived);
+  }
+  double rate() const {
+    return killed + survived == 0 ? 1 : static_cast<double>(killed) / (killed + survived);
+  }
+  std::string Text(absl::string_view name) const {
+    return absl::StrFormat("%-28s %7d %7d %10d %6d %8d %6.1f %%\n", name, mutants, invalid,
+                           equivalent, killed, survived, 100 * rate());
+  }
+};
+
+TEST(MutationTest, TheKernelTestsNoticeMutants) {
+  std::vector<Subject> subjects;
+  struct Job {
+    const Subject* subject;
+    Mutant mutant;
+    Fate fate = Fate::kInvalid;
+  };
+  std::vector<Job> jobs;
+  Rng rng(20);
+  for (const auto& [family, fields] : Kernels()) {
+    ASSERT_OK_AND_ASSIGN(Subject subject, MakeSubject(family, fields));
+    subjects.push_back(std::move(subject));
+  }
+  for (const Subject& subject : subjects) {
+    for (Mutant& mutant : MakeMutants(subject.spec.ptx, kMutantsPerKind, rng)) {
+      jobs.push_back({&subject, std::move(mutant)});
+    }
+  }
+
+  std::atomic<size_t> next = 0;
+  std::vector<std::thread> threads;
+  for (unsigned t = 0; t < std::max(1u, std::thread::hardware_concurrency()); ++t) {
+    threads.emplace_back([&] {
+      emu::Emulator emulator(1);
+      for (size_t i = next++; i < jobs.size(); i = next++) {
+        jobs[i].fate = FateOf(emulator, *jobs[i].subject, jobs[i].mutant);
+      }
+    });
+  }
+  for (std::thread& thread : threads) thread.join();
+
+  std::map<absl::string_view, Row> rows;
+  Row total;
+  for (const Job& job : jobs) {
+    rows[job.mutant.kind].Add(job.fate);
+    total.Add(job.fate);
+    if (job.fate != Fate::kSurvived) continue;
+    std::cout << "survived: " << job.subject->name << "\n  line " << job.mutant.line + 1 << ":"
+              << job.mutant.before << "\n  " << job.mutant.kind << ":" << job.mutant.after << "\n";
+  }
+  std::cout << absl::StrFormat("%-28s %7s %7s %10s %6s %8s %8s\n", "kind", "mutants", "invalid",
+                               "equivalent", "killed", "survived", "rate");
+  for (const auto& [kind, row] : rows) std::cout << row.Text(kind);
+  std::cout << total.Text("all");
+
+  EXPECT_GT(total.killed, 500);
+  EXPECT_GE(total.rate(), 0.95);
+  EXPECT_GT(rows[kDropBarrier].mutants, 0);
+  EXPECT_EQ(rows[kDropBarrier].survived, 0);
+}
+
+}  // namespace
+}  // namespace ptxsmith
