@@ -229,7 +229,12 @@ absl::StatusOr<KernelSpec> KernelBuilder::Finish() && {
         return operand.kind == ir::Operand::kReg && operand.reg == param_regs_[i];
       });
     };
-    if (std::none_of(kernel.body.begin(), kernel.body.end(), uses)) {
+    // A size may serve the geometry alone.
+    const auto& grid = kernel.launch.grid;
+    const bool sizes_grid = std::any_of(grid.begin(), grid.end(), [&](const SizeExpr& blocks) {
+      return blocks.Uses(static_cast<uint32_t>(i));
+    });
+    if (!sizes_grid && std::none_of(kernel.body.begin(), kernel.body.end(), uses)) {
       recorder_.Fail(param_locs_[i],
                      absl::StrCat("parameter '", kernel.params[i].name, "' is never used"));
     }

@@ -1,5 +1,7 @@
 #include "codegen/size_expr.h"
 
+#include <algorithm>
+
 #include "absl/strings/str_cat.h"
 #include "codegen/status_macros.h"
 
@@ -18,6 +20,11 @@ std::optional<uint64_t> SizeExpr::constant() const {
   absl::StatusOr<uint64_t> value = Evaluate({});
   if (!value.ok()) return std::nullopt;
   return *value;
+}
+
+bool SizeExpr::Uses(uint32_t param) const {
+  return std::any_of(ops_.begin(), ops_.end(),
+                     [=](const Op& op) { return op.kind == kParam && op.value == param; });
 }
 
 absl::StatusOr<uint64_t> SizeExpr::Evaluate(absl::Span<const uint64_t> params) const {

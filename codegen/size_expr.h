@@ -36,6 +36,9 @@ class SizeExpr {
   // The value when no parameter occurs in it.
   std::optional<uint64_t> constant() const;
 
+  // Whether the parameter with this index occurs in it.
+  bool Uses(uint32_t param) const;
+
   friend SizeExpr operator+(const SizeExpr& a, const SizeExpr& b) { return Join(kAdd, a, b); }
   friend SizeExpr operator*(const SizeExpr& a, const SizeExpr& b) { return Join(kMul, a, b); }
   // ceil(a / b)

@@ -180,6 +180,13 @@ TEST(ErrorsTest, Signature) {
               "k must be a multiple of 0");
 }
 
+TEST(ErrorsTest, ASizeOfTheGridAloneIsUsed) {
+  KernelBuilder k("test", "test", Sm(80));
+  const Dim rows = k.ParamDim("rows", std::nullopt);
+  k.Launch({.block = {32, 1, 1}, .grid = {1, CeilDiv(rows.size(), 4), 1}});
+  EXPECT_OK(std::move(k).Finish());
+}
+
 TEST(ErrorsTest, SharedArrays) {
   ExpectError(
       [](KernelBuilder& k, auto&, auto&, Line& line) {

@@ -21,6 +21,8 @@ TEST(SizeExprTest, Parameters) {
   const SizeExpr n = SizeExpr::Param(1);
   const SizeExpr bytes = CeilDiv(n, 256) * 144 + SizeExpr::Param(0) * n;
   EXPECT_EQ(bytes.constant(), std::nullopt);
+  EXPECT_TRUE(bytes.Uses(0) && bytes.Uses(1));
+  EXPECT_FALSE(bytes.Uses(2) || bytes.Uses(144));
   EXPECT_THAT(bytes.Evaluate({2, 257}), IsOkAndHolds(2u * 144 + 2 * 257));
   EXPECT_THAT(CeilDiv(100, n).Evaluate({0, 7}), IsOkAndHolds(15u));
 }
