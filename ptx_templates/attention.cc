@@ -79,7 +79,7 @@ absl::StatusOr<KernelSpec> BuildAttention(const AttentionSpec& spec, const Targe
   Var<F32> best = k.NewVar<F32>(kMinusInfinity);
   Var<F32> denominator = k.NewVar<F32>(0.0f);
   std::deque<Var<F32>> sums;  // of weighted values, one per element of the lane
-  for (uint32_t j = 0; j < per_lane; ++j) sums.emplace_back(&k.recorder(), 0.0f);
+  for (uint32_t j = 0; j < per_lane; ++j) sums.emplace_back(&k.recorder(), Operand<F32>(0.0f));
 
   k.For(warp, length, {.step = spec.warps}, [&](const Val<U32>& p) {
     Var<F32> dot = k.NewVar<F32>(0.0f);

@@ -28,9 +28,9 @@ LaneWeights DecodeQ3K(const In<U8>& row, const Val<U32>& unit, const Val<U32>& l
   const In<U8> scales = block.At(96);
   const auto group = [&](uint32_t offset) {
     const Val<U32> j = p * 2 + offset;  // weights 32 j + l of the half
-    const Val<U32> s = j * 2 + l / 16;  // scale of the half, 0 to 7
-    const Val<U32> low = (scales.Load(s) >> (h * 4)) & 0xf;
-    const Val<U32> top = (scales.At(8).Load(s % 4) >> (h * 4 + s / 4 * 2)) & 3;
+    const Val<U32> r = l / 16 + offset * 2;  // the half's scale is s = 4 p + r, r < 4
+    const Val<U32> low = (scales.Load(p * 4 + r) >> (h * 4)) & 0xf;
+    const Val<U32> top = (scales.At(8).Load(r) >> (h * 4 + p * 2)) & 3;
     const Val<F32> scale = d * (ToF32(low | (top << 4)) - 32.0f);
     // The third bit on top of the two gives q + 4 where it is set, which the bias takes away.
     const Val<U32> third = (high >> (h * 4 + j)) & 0x01010101;

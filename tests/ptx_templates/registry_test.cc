@@ -1,0 +1,106 @@
+#include "ptx_templates/registry.h"
+
+#include <set>
+#include <string>
+
+#include "absl/strings/str_cat.h"
+#include "codegen/annotate.h"
+#include "gtest/gtest.h"
+#include "ptx_templates/sources.h"
+#include "tests/util/files.h"
+#include "tests/util/status_matchers.h"
+
+namespace ptxsmith {
+namespace {
+
+using testing::AllOf;
+using testing::HasSubstr;
+
+Target Sm90() { return Target::Parse("sm_90").value(); }
+
+TEST(RegistryTest, EveryVariantIsRebuiltFromItsKey) {
+  std::set<std::string> keys;
+  for (const Family& family : AllFamilies()) {
+    for (const std::string& fields : family.variants()) {
+      SCOPED_TRACE(absl::StrCat(family.name, ":", fields));
+      ASSERT_OK_AND_ASSIGN(const KernelSpec spec, family.build(fields, Sm90()));
+      EXPECT_EQ(spec.key, absl::StrCat(family.name, ":", fields, "@sm_90.ptx78"));
+      EXPECT_EQ(spec.entry, family.name);
+      EXPECT_EQ(spec.target, Sm90());
+      EXPECT_TRUE(keys.insert(spec.key).second) << "two variants have this key";
+      ASSERT_OK_AND_ASSIGN(const KernelSpec again, BuildFromKey(spec.key, Target{}));
+      ASSERT_EQ(again.key, spec.key);
+      ASSERT_EQ(again.ptx, spec.ptx);
+    }
+  }
+}
+
+TEST(RegistryTest, EveryFamilyIsDescribed) {
+  std::set<absl::string_view> names;
+  for (const Family& family : AllFamilies()) {
+    SCOPED_TRACE(std::string(family.name));
+    EXPECT_TRUE(names.insert(family.name).second) << "two families have this name";
+    EXPECT_FALSE(family.summary.empty());
+    EXPECT_FALSE(family.variants().empty());
+    EXPECT_FALSE(family.fields().empty());
+    for (const FieldHelp& field : family.fields()) {
+      EXPECT_FALSE(field.help.empty()) << field.name;
+      EXPECT_FALSE(field.allowed.empty()) << field.name;
+      EXPECT_FALSE(field.default_value.empty()) << field.name;
+    }
+    EXPECT_EQ(FindFamily(family.name).value()->name, family.name);
+  }
+}
+
+TEST(RegistryTest, FieldsLeftOutKeepTheirDefaults) {
+  ASSERT_OK_AND_ASSIGN(const KernelSpec some, BuildFromKey("gemv:k=4096", Sm90()));
+  EXPECT_THAT(some.key, testing::StartsWith("gemv:quant=q4_k,k=4096,n=any,"));
+  ASSERT_OK_AND_ASSIGN(const KernelSpec none, BuildFromKey("gemv", Sm90()));
+  EXPECT_THAT(none.key, testing::StartsWith("gemv:quant=q4_k,k=any,n=any,"));
+  EXPECT_THAT(none.key, testing::EndsWith("@sm_90.ptx78"));
+}
+
+TEST(RegistryTest, TheTargetOfTheKeyGoesFirst) {
+  EXPECT_EQ(BuildFromKey("gemv@sm_75", Sm90()).value().target.sm, 75);
+  EXPECT_EQ(BuildFromKey("gemv", Sm90()).value().target.sm, 90);
+}
+
+TEST(RegistryTest, Errors) {
+  const auto error = [](const std::string& key) { return BuildFromKey(key, Sm90()); };
+  const auto says = [](const char* text) {
+    return StatusIs(absl::StatusCode::kInvalidArgument, HasSubstr(text));
+  };
+  EXPECT_THAT(error(""), says("unknown kernel family ''; known: gemv, "));
+  EXPECT_THAT(error("gemm:k=32"), AllOf(says("unknown kernel family 'gemm'"), says("argmax")));
+  EXPECT_THAT(error("gemv:kk=32"), says("gemv: unknown field 'kk'; known: quant, k, n, "));
+  EXPECT_THAT(error("gemv:k"), says("gemv: 'k' is not of the form field=value"));
+  EXPECT_THAT(error("gemv:k=x"), says("gemv: k: 'x' is not a number"));
+  EXPECT_THAT(error("gemv:k=40"), says("gemv: k=40 must be any, or at least 32"));
+  EXPECT_THAT(error("gemv:quant=q4_k,k=4064"),
+              says("gemv: k=4064 is not a positive multiple of 256"));
+  EXPECT_THAT(error("gemv:quant=q9"), says("gemv: quant: "));
+  EXPECT_THAT(error("gemv:outputs_per_block=3"),
+              says("gemv: outputs_per_block=3 must be one of 1, 2, 4, 8, 16"));
+  EXPECT_THAT(error("gemv@sm_1"), says("unknown target 'sm_1'"));
+  EXPECT_THAT(error("gemv@"), says("unknown target ''"));
+  EXPECT_THAT(error("rms_norm:n=8,eps=-1"), says("rms_norm: eps=-1 is negative"));
+}
+
+TEST(SourcesTest, AreTheFilesOfTheTree) {
+  ASSERT_FALSE(KernelSources().empty());
+  for (const SourceFile& file : KernelSources()) {
+    EXPECT_EQ(std::string(file.text), ReadTestFile(absl::StrCat("../", file.name))) << file.name;
+  }
+}
+
+TEST(SourcesTest, EveryLineOfAKernelHasItsSource) {
+  ASSERT_OK_AND_ASSIGN(const KernelSpec kernel, BuildFromKey("attention", Sm90()));
+  for (const SourceLoc& loc : kernel.lines) {
+    if (loc.line == 0) continue;
+    EXPECT_NE(SourceLine(KernelSources(), loc), "") << loc.file << ":" << loc.line;
+  }
+  EXPECT_THAT(Annotate(kernel, KernelSources()), HasSubstr("\n\t// attention.cc:"));
+}
+
+}  // namespace
+}  // namespace ptxsmith
