@@ -29,6 +29,13 @@ absl::StatusOr<PerplexityResult> Perplexity(Transformer& model, absl::Span<const
     return absl::InvalidArgumentError(absl::StrCat(
         "the text has ", tokens.size(), " tokens, less than one window of ", options.window));
   }
+  const uint32_t vocab = model.config().vocab_size;
+  for (const TokenId token : tokens.first(windows * options.window)) {
+    if (token >= vocab) {
+      return absl::InvalidArgumentError(
+          absl::StrCat("token ", token, " is beyond the vocabulary of ", vocab));
+    }
+  }
   const uint64_t total = windows * (options.window - 1);
   double sum = 0;
   double squares = 0;

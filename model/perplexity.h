@@ -39,7 +39,7 @@ double NegativeLogLikelihood(absl::Span<const float> logits, TokenId token);
 using PerplexityProgress = std::function<void(uint64_t done, uint64_t total, double nll)>;
 
 // InvalidArgument when the text has less than one window, the window is below 2 or beyond the
-// context. Resets the model.
+// context, or a token beyond the vocabulary. Resets the model.
 absl::StatusOr<PerplexityResult> Perplexity(Transformer& model, absl::Span<const TokenId> tokens,
                                             const PerplexityOptions& options,
                                             const PerplexityProgress& progress);

@@ -83,30 +83,25 @@ absl::Status Transformer::Allocate(Device& device) {
   const uint64_t q_width = uint64_t{config_.head_count} * config_.head_dim;
   const uint64_t kv_width = uint64_t{config_.head_count_kv} * config_.head_dim;
   struct Part {
-    BufferView* view;
+    const char* name;
+    Buffer& buffer;
     uint64_t elements;  // of four bytes
   };
-  const Part parts[] = {{&work_.token, 2},
-                        {&work_.x, config_.embedding_length},
-                        {&work_.h, config_.embedding_length},
-                        {&work_.q, q_width},
-                        {&work_.k, kv_width},
-                        {&work_.v, kv_width},
-                        {&work_.o, q_width},
-                        {&work_.gate, config_.feed_forward_length},
-                        {&work_.up, config_.feed_forward_length},
-                        {&work_.g, config_.feed_forward_length},
-                        {&work_.logits, config_.vocab_size},
-                        {&work_.greedy, 1}};
-  uint64_t total = 0;
-  for (const Part& part : parts) total += Aligned(part.elements * 4);
-  PTXSMITH_ASSIGN_OR_RETURN(work_.arena, device.Allocate(total, "workspace"));
-  uint64_t offset = 0;
+  const Part parts[] = {{"inputs", work_.inputs, 2},
+                        {"x", work_.x, config_.embedding_length},
+                        {"h", work_.h, config_.embedding_length},
+                        {"q", work_.q, q_width},
+                        {"k", work_.k, kv_width},
+                        {"v", work_.v, kv_width},
+                        {"o", work_.o, q_width},
+                        {"gate", work_.gate, config_.feed_forward_length},
+                        {"up", work_.up, config_.feed_forward_length},
+                        {"g", work_.g, config_.feed_forward_length},
+                        {"logits", work_.logits, config_.vocab_size},
+                        {"greedy", work_.greedy, 1}};
   for (const Part& part : parts) {
-    *part.view = BufferView(work_.arena).Slice(offset, part.elements * 4);
-    offset += Aligned(part.elements * 4);
+    PTXSMITH_ASSIGN_OR_RETURN(part.buffer, device.Allocate(part.elements * 4, part.name));
   }
-  work_.position = work_.token.Slice(4, 4);
 
   kv_bytes_ = Aligned(kv_width * context_ * 2);
   PTXSMITH_ASSIGN_OR_RETURN(kv_cache_,
@@ -163,13 +158,13 @@ absl::StatusOr<Transformer::Layer> Transformer::BindLayer(ModuleCache& cache, ui
   PTXSMITH_BIND_(k, BoundGemv(cache, w.k, work_.k, work_.h));
   PTXSMITH_BIND_(v, BoundGemv(cache, w.v, work_.v, work_.h));
   PTXSMITH_BIND_(rope_q,
-                 Bound(cache, BuildRope, rope(heads), {work_.q, work_.position, rope_rates_}));
+                 Bound(cache, BuildRope, rope(heads), {work_.q, work_.position(), rope_rates_}));
   PTXSMITH_BIND_(rope_k,
-                 Bound(cache, BuildRope, rope(kv_heads), {work_.k, work_.position, rope_rates_}));
+                 Bound(cache, BuildRope, rope(kv_heads), {work_.k, work_.position(), rope_rates_}));
   PTXSMITH_BIND_(kv_append, Bound(cache, BuildKvAppend, KvAppendSpec{kv_heads, dim, context_},
-                                  {keys, values, work_.k, work_.v, work_.position}));
+                                  {keys, values, work_.k, work_.v, work_.position()}));
   PTXSMITH_BIND_(attention, Bound(cache, BuildAttention, attend,
-                                  {work_.o, work_.q, keys, values, work_.position}));
+                                  {work_.o, work_.q, keys, values, work_.position()}));
   PTXSMITH_BIND_(attn_output, BoundGemv(cache, w.attn_output, work_.h, work_.o));
   PTXSMITH_BIND_(attn_residual, Bound(cache, BuildResidualAdd, add, {work_.x, work_.h}));
   PTXSMITH_BIND_(ffn_norm, Bound(cache, BuildRmsNorm, norm, {work_.h, work_.x, w.ffn_norm.data}));
@@ -187,7 +182,7 @@ absl::Status Transformer::BindAll(ModuleCache& cache) {
   const Matrix& table = weights_.token_embedding();
   PTXSMITH_ASSIGN_OR_RETURN(embed_,
                             Bound(cache, BuildEmbedRow, EmbedRowSpec{table.type, table.k, table.n},
-                                  {work_.x, table.data, work_.token}));
+                                  {work_.x, table.data, work_.token()}));
   for (uint32_t i = 0; i < config_.block_count; ++i) {
     PTXSMITH_ASSIGN_OR_RETURN(Layer layer, BindLayer(cache, i));
     layers_.push_back(std::move(layer));
@@ -223,7 +218,7 @@ absl::Status Transformer::Step(TokenId token, bool want_logits) {
   PTXSMITH_RETURN_IF_ERROR(stream_.Synchronize());
   step_inputs_[0] = token;
   step_inputs_[1] = length_;
-  PTXSMITH_RETURN_IF_ERROR(stream_.CopyToDevice(work_.token, step_inputs_, sizeof(step_inputs_)));
+  PTXSMITH_RETURN_IF_ERROR(stream_.CopyToDevice(work_.inputs, step_inputs_, sizeof(step_inputs_)));
   PTXSMITH_RETURN_IF_ERROR(Enqueue(embed_, stream_));
   for (const Layer& layer : layers_) PTXSMITH_RETURN_IF_ERROR(layer.Forward(stream_));
   if (want_logits) {

@@ -77,11 +77,13 @@ class Transformer {
     absl::Status Forward(const Stream& stream) const;
   };
 
-  // Device memory of one step, carved from one allocation.
+  // Device memory of one step. One allocation each, so that the emulator sees every overrun.
   struct Workspace {
-    Buffer arena;
-    BufferView token, position;  // u32 each, adjacent
-    BufferView x, h, q, k, v, o, gate, up, g, logits, greedy;
+    Buffer inputs;  // token and position, u32 each
+    Buffer x, h, q, k, v, o, gate, up, g, logits, greedy;
+
+    BufferView token() const { return BufferView(inputs).Slice(0, 4); }
+    BufferView position() const { return BufferView(inputs).Slice(4, 4); }
   };
 
   Transformer(Weights weights, ModelConfig config)

@@ -106,8 +106,7 @@ void PrintJson(const GgufFile& file) {
                        {"shape", Shape(tensor)},
                        {"bytes", tensor.data.size()}});
   }
-  // Names and texts of a file need not be UTF-8, JSON must be.
-  std::printf("%s\n", report.dump(2, ' ', false, Json::error_handler_t::replace).c_str());
+  std::printf("%s\n", report.dump(2).c_str());
 }
 
 absl::Status Inspect(const Options& options) {

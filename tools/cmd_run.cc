@@ -9,6 +9,7 @@
 #include "absl/strings/str_cat.h"
 #include "codegen/status_macros.h"
 #include "model/generate.h"
+#include "runtime/emu/emulator_device.h"
 #include "tools/command.h"
 #include "tools/files.h"
 #include "tools/interrupt.h"
@@ -36,10 +37,20 @@ struct Rate {
   double per_second() const { return seconds > 0 ? tokens / seconds : 0.0; }
 };
 
-void PrintStats(const Rate& prompt, const Rate& generation, StopReason reason) {
+// Of all launches so far; 0 on a GPU, which does not tell.
+uint64_t LaneOps(const Device& device) {
+  return device.profile().emulated ? EmulatorTotals(device).lane_ops : 0;
+}
+
+void PrintStats(const Rate& prompt, const Rate& generation, uint64_t lane_ops, StopReason reason) {
   for (const Rate& rate : {prompt, generation}) {
     std::fprintf(stderr, "%-8s %u tokens in %.3f s, %.2f tokens/s\n", rate.label, rate.tokens,
                  rate.seconds, rate.per_second());
+  }
+  const double seconds = prompt.seconds + generation.seconds;
+  if (lane_ops > 0 && seconds > 0) {
+    const double giga = static_cast<double>(lane_ops) * 1e-9;
+    std::fprintf(stderr, "emulator %.2f G lane operations, %.2f G/s\n", giga, giga / seconds);
   }
   std::fprintf(stderr, "stop     %s\n", std::string(ToString(reason)).c_str());
 }
@@ -81,6 +92,8 @@ absl::Status Run(Options options) {
                 std::fflush(stdout) == 0;
   };
   const TextSink collect = [&](absl::string_view piece) { absl::StrAppend(&text, piece); };
+  const Device& device = *opened.cache->device();
+  const uint64_t ops_before = LaneOps(device);
   PTXSMITH_ASSIGN_OR_RETURN(const GenerationStats stats,
                             Generate(*opened.model, opened.tokenizer, prompt, generation,
                                      options.json ? collect : stream));
@@ -92,7 +105,7 @@ absl::Status Run(Options options) {
     PrintJson(text, seed, prompt_rate, generation_rate, stats.reason);
   } else {
     std::printf("\n");
-    PrintStats(prompt_rate, generation_rate, stats.reason);
+    PrintStats(prompt_rate, generation_rate, LaneOps(device) - ops_before, stats.reason);
   }
   if (interrupt.Requested()) return absl::CancelledError("interrupted");
   return absl::OkStatus();

@@ -35,7 +35,8 @@ Json Oracle() { return Json::parse(ReadTestFile("data/oracle.json")); }
 
 std::vector<std::string> OracleTypes() {
   std::vector<std::string> types;
-  for (const auto& item : Oracle().items()) types.push_back(item.key());
+  const Json oracle = Oracle();
+  for (const auto& item : oracle.items()) types.push_back(item.key());
   return types;
 }
 

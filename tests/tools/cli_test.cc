@@ -1,0 +1,386 @@
+// The program as its users meet it: what it prints where, its exit codes and its refusals.
+#include <csignal>
+#include <filesystem>
+#include <fstream>
+#include <nlohmann/json.hpp>
+#include <set>
+#include <string>
+#include <vector>
+
+#include "absl/strings/match.h"
+#include "absl/strings/str_cat.h"
+#include "absl/strings/str_join.h"
+#include "absl/strings/str_split.h"
+#include "gmock/gmock.h"
+#include "gtest/gtest.h"
+#include "ptx_templates/registry.h"
+#include "tests/model/models.h"
+#include "tests/tools/program.h"
+#include "tests/util/files.h"
+#include "tests/util/status_matchers.h"
+
+namespace ptxsmith {
+namespace {
+
+namespace fs = std::filesystem;
+using Json = nlohmann::json;
+using testing::AllOf;
+using testing::HasSubstr;
+using testing::Not;
+using Args = std::vector<std::string>;
+
+constexpr char kKey[] = "gemv:quant=q4_k,k=512,n=8";
+
+Args operator+(Args args, const Args& more) {
+  args.insert(args.end(), more.begin(), more.end());
+  return args;
+}
+
+class CliTest : public testing::Test {
+ protected:
+  void SetUp() override {
+    const auto* test = testing::UnitTest::GetInstance()->current_test_info();
+    folder_ = fs::path(testing::TempDir()) / absl::StrCat("ptxsmith_cli_", getpid(), test->name());
+    fs::create_directories(folder_);
+  }
+  void TearDown() override { fs::remove_all(folder_); }
+
+  std::string Path(const std::string& name) const { return (folder_ / name).string(); }
+
+  std::string FileWith(const std::string& name, const std::string& text) const {
+    std::ofstream(Path(name), std::ios::binary) << text;
+    return Path(name);
+  }
+
+  static std::string Sample() { return TestPath("data/sample-q4_k_m.gguf"); }
+
+  // A prompt on the emulator.
+  static Args RunArgs(const Args& more) {
+    return Args{"run", "-m", Sample(), "--device", "emu:sm90"} + more;
+  }
+
+  // The standard output of a command that works, with no word of its progress in a pipe.
+  static std::string Out(const Args& args) {
+    const Outcome outcome = Program::Run(args);
+    EXPECT_EQ(outcome.exit_code, 0) << absl::StrJoin(args, " ") << "\n" << outcome.err;
+    EXPECT_THAT(outcome.err, AllOf(Not(HasSubstr("\r")), Not(HasSubstr("\x1b"))));
+    return outcome.out;
+  }
+
+  // Exit code 1, nothing on stdout, and the last line of stderr the only error.
+  static void ExpectError(const Args& args, const testing::Matcher<const std::string&>& message,
+                          const ProgramOptions& options = {}) {
+    SCOPED_TRACE(absl::StrJoin(args, " "));
+    const Outcome outcome = Program::Run(args, options);
+    EXPECT_EQ(outcome.exit_code, 1) << "signal " << outcome.signal;
+    EXPECT_EQ(outcome.out, "");
+    std::vector<std::string> lines = absl::StrSplit(outcome.err, '\n');
+    ASSERT_GE(lines.size(), 2u);
+    EXPECT_EQ(lines.back(), "") << "the error does not end its line";
+    lines.pop_back();
+    EXPECT_THAT(lines.back(), AllOf(testing::StartsWith("ptxsmith: error: "), message));
+    lines.pop_back();
+    EXPECT_THAT(lines, testing::Each(Not(HasSubstr("error"))));
+  }
+
+  static void ExpectUsageError(const Args& args, const std::string& message) {
+    SCOPED_TRACE(absl::StrJoin(args, " "));
+    const Outcome outcome = Program::Run(args);
+    EXPECT_EQ(outcome.exit_code, 2);
+    EXPECT_EQ(outcome.out, "");
+    EXPECT_THAT(outcome.err, HasSubstr(message));
+  }
+
+  fs::path folder_;
+};
+
+TEST_F(CliTest, HelpAndVersionArePrintedToStdout) {
+  EXPECT_THAT(Out({"--version"}), testing::MatchesRegex("ptxsmith [0-9]+\\.[0-9]+\\.[0-9]+\n"));
+  const std::string help = Out({"--help"});
+  for (const char* command : {"dump", "inspect", "list", "perplexity", "run", "tokenize"}) {
+    EXPECT_THAT(help, HasSubstr(command));
+    EXPECT_THAT(Out({command, "--help"}), HasSubstr("-h,--help"));
+  }
+}
+
+TEST_F(CliTest, UsageErrorsExitWith2) {
+  ExpectUsageError({}, "subcommand is required");
+  ExpectUsageError({"walk"}, "subcommand is required");
+  ExpectUsageError({"dump"}, "key is required");
+  ExpectUsageError({"dump", kKey, "--fast"}, "--fast");
+  ExpectUsageError({"tokenize", "-p", "x"}, "--model is required");
+  ExpectUsageError(RunArgs({}), "-p");
+  ExpectUsageError(RunArgs({"-p", "x", "-f", "y"}), "-p");
+}
+
+TEST_F(CliTest, BadNumbersAreUsageErrors) {
+  for (const Args& flags : std::vector<Args>{{"--predict", "many"},
+                                             {"--predict", "-2"},
+                                             {"--predict", "3000000000"},
+                                             {"--ctx-size", "-1"},
+                                             {"--ctx-size", "99999999999"},
+                                             {"--temp", "warm"},
+                                             {"--top-k", "1.5"},
+                                             {"--top-k", "-1"},
+                                             {"--seed", "-2"},
+                                             {"--seed", "0x"}}) {
+    ExpectUsageError(RunArgs({"-p", "x"}) + flags, flags[0]);
+  }
+}
+
+TEST_F(CliTest, ListNamesEveryFamilyAndField) {
+  const std::string text = Out({"list"});
+  const Json families = Json::parse(Out({"list", "--json"}));
+  ASSERT_EQ(families.size(), AllFamilies().size());
+  for (size_t i = 0; i < families.size(); ++i) {
+    const Family& family = AllFamilies()[i];
+    EXPECT_EQ(families[i]["name"], std::string(family.name));
+    EXPECT_THAT(text, HasSubstr(std::string(family.name)));
+    const std::vector<FieldHelp> fields = family.fields();
+    ASSERT_EQ(families[i]["fields"].size(), fields.size());
+    for (size_t f = 0; f < fields.size(); ++f) {
+      EXPECT_EQ(families[i]["fields"][f]["name"], fields[f].name);
+      EXPECT_THAT(text, HasSubstr(fields[f].name));
+    }
+  }
+}
+
+// Lines that are no comment.
+std::string WithoutComments(const std::string& ptx) {
+  std::vector<std::string> lines;
+  for (absl::string_view line : absl::StrSplit(ptx, '\n')) {
+    if (!absl::StartsWith(absl::StripLeadingAsciiWhitespace(line), "//")) {
+      lines.emplace_back(line);
+    }
+  }
+  return absl::StrJoin(lines, "\n");
+}
+
+TEST_F(CliTest, DumpPrintsThePtxOfTheKey) {
+  ASSERT_OK_AND_ASSIGN(const Target target, Target::Parse("sm_90"));
+  ASSERT_OK_AND_ASSIGN(const KernelSpec kernel, BuildFromKey(kKey, target));
+  EXPECT_EQ(Out({"dump", kKey, "--plain"}), kernel.ptx);
+  EXPECT_EQ(Out({"dump", kernel.key, "--plain", "--arch", "sm_80"}), kernel.ptx)
+      << "the target in the key counts";
+  ASSERT_OK_AND_ASSIGN(const Target older, Target::Parse("sm_80"));
+  ASSERT_OK_AND_ASSIGN(const KernelSpec other, BuildFromKey(kKey, older));
+  EXPECT_EQ(Out({"dump", kKey, "--plain", "--arch", "sm_80"}), other.ptx);
+}
+
+TEST_F(CliTest, DumpShowsTheSourceAboveThePtx) {
+  const std::string annotated = Out({"dump", kKey});
+  EXPECT_EQ(WithoutComments(annotated), WithoutComments(Out({"dump", kKey, "--plain"})));
+  EXPECT_THAT(annotated, AllOf(HasSubstr("// gemv.cc:"), HasSubstr("// q4_k.cc:")));
+}
+
+TEST_F(CliTest, DumpWritesFilesWholeOrNotAtAll) {
+  const std::string file = FileWith("kernel.ptx", "old");
+  EXPECT_EQ(Out({"dump", kKey, "--plain", "-o", file}), "");
+  std::ifstream in(file);
+  EXPECT_EQ(std::string(std::istreambuf_iterator<char>(in), {}), Out({"dump", kKey, "--plain"}));
+  ExpectError({"dump", "gemv:k=1", "-o", file}, HasSubstr("k=1"));
+  EXPECT_GT(fs::file_size(file), 3u) << "a failure destroyed the file";
+  size_t files = 0;
+  for ([[maybe_unused]] const auto& entry : fs::directory_iterator(folder_)) ++files;
+  EXPECT_EQ(files, 1u) << "temporary files were left";
+
+  ExpectError({"dump", kKey, "-o", Path("no/kernel.ptx")},
+              AllOf(HasSubstr("cannot write"), HasSubstr("no/kernel.ptx")));
+  ExpectError({"dump", kKey, "-o", folder_.string()}, HasSubstr("Is a directory"));
+  ExpectError({"dump", kKey, "-o", "/dev/full"}, HasSubstr("No space left"));
+}
+
+TEST_F(CliTest, DumpNamesWhatIsWrongWithAKey) {
+  ExpectError({"dump", "gemm_v9:k=1"},
+              AllOf(HasSubstr("unknown kernel family 'gemm_v9'"), HasSubstr("gemv")));
+  ExpectError({"dump", ""}, HasSubstr("unknown kernel family ''"));
+  ExpectError({"dump", "gemv:rows=4"}, AllOf(HasSubstr("rows"), HasSubstr("outputs_per_block")));
+  ExpectError({"dump", "gemv:quant=q9_z,k=256,n=1"}, AllOf(HasSubstr("q9_z"), HasSubstr("q4_k")));
+  ExpectError({"dump", "gemv:quant=q4_k,k=4000,n=1"}, AllOf(HasSubstr("k=4000"), HasSubstr("256")));
+  ExpectError({"dump", "gemv:quant=q4_k,k=256,n=0"}, HasSubstr("n=0"));
+  ExpectError({"dump", "gemv:quant=q4_k,k=99999999999,n=1"}, HasSubstr("99999999999"));
+  ExpectError({"dump", "gemv:quant=q4_k,k=256,n=1,outputs_per_block=3"},
+              AllOf(HasSubstr("outputs_per_block=3"), HasSubstr("1, 2, 4, 8, 16")));
+  ExpectError({"dump", "gemv:quant"}, HasSubstr("quant"));
+  ExpectError({"dump", absl::StrCat(kKey, "@sm_1")}, HasSubstr("sm_1"));
+  ExpectError({"dump", kKey, "--arch", "volta"}, HasSubstr("volta"));
+}
+
+TEST_F(CliTest, TokenizePrintsTheIds) {
+  EXPECT_EQ(Out({"tokenize", "-m", Sample(), "-p", "In the beginning"}), "747 259 2512\n");
+  EXPECT_EQ(Json::parse(Out({"tokenize", "-m", Sample(), "-p", "In the beginning", "--json"})),
+            Json::parse(R"({"ids": [747, 259, 2512]})"));
+}
+
+TEST_F(CliTest, InspectPrintsMetadataAndTensors) {
+  EXPECT_THAT(Out({"inspect", "-m", Sample()}),
+              AllOf(HasSubstr("general.architecture"), HasSubstr("\"llama\""),
+                    HasSubstr("blk.5.ffn_down.weight"), HasSubstr("q4_k")));
+  const Json report = Json::parse(Out({"inspect", "-m", Sample(), "--json"}));
+  EXPECT_EQ(report["bytes"], fs::file_size(Sample()));
+  EXPECT_EQ(report["tensors"][0]["shape"].size(), 2u);
+}
+
+// A file cannot send control sequences to the terminal.
+TEST_F(CliTest, InspectEscapesControlCharacters) {
+  const std::string path =
+      FileWith("hostile.gguf", TinyModel().Set("general.name", Str("\x1b[2J\n")).Build());
+  EXPECT_THAT(Out({"inspect", "-m", path}), HasSubstr("\"\\x1b[2J\\n\""));
+  EXPECT_THAT(Out({"inspect", "-m", path, "--json"}), HasSubstr("\"\\u001b[2J\\n\""));
+}
+
+// A prompt of the oracle's whose continuation has no near ties.
+Json OracleRun() { return Json::parse(ReadTestFile("data/oracle.json"))["q4_k_m"]["greedy"][2]; }
+
+TEST_F(CliTest, RunContinuesAPrompt) {
+  const std::string prompt = OracleRun()["prompt"];
+  const std::string text = OracleRun()["text"];
+  const Outcome outcome = Program::Run(RunArgs({"-p", prompt, "-n", "12"}));
+  ASSERT_EQ(outcome.exit_code, 0) << outcome.err;
+  ASSERT_THAT(outcome.out, testing::EndsWith("\n"));
+  const std::string generated = outcome.out.substr(0, outcome.out.size() - 1);
+  EXPECT_GT(generated.size(), 12u);
+  EXPECT_TRUE(absl::StartsWith(text, generated)) << generated;
+  EXPECT_THAT(
+      outcome.err,
+      AllOf(HasSubstr("emu:sm90"), testing::ContainsRegex("prompt   3 tokens in .* tokens/s"),
+            testing::ContainsRegex("generate 12 tokens in .* tokens/s"),
+            testing::ContainsRegex("emulator .* lane operations"), HasSubstr("stop     limit")));
+
+  const std::string file = FileWith("prompt.txt", prompt);
+  EXPECT_EQ(Out(RunArgs({"-f", file, "-n", "12"})), outcome.out);
+  const Json report = Json::parse(Out(RunArgs({"-p", prompt, "-n", "12", "--json"})));
+  EXPECT_EQ(report["text"], generated);
+  EXPECT_EQ(report["stop"], "limit");
+  EXPECT_EQ(report["prompt"]["tokens"], 3);
+  EXPECT_EQ(report["generate"]["tokens"], 12);
+  EXPECT_GT(report["generate"]["tokens_per_second"], 0);
+}
+
+TEST_F(CliTest, RunFillsTheContext) {
+  const Json report = Json::parse(
+      Out(RunArgs({"-p", "In the beginning", "-c", "6", "-n", "-1", "--ignore-eos", "--json"})));
+  EXPECT_EQ(report["stop"], "context");
+  EXPECT_EQ(report["generate"]["tokens"], 4);
+}
+
+TEST_F(CliTest, RunRepeatsASeed) {
+  const Args args = RunArgs({"-p", "Alice", "-n", "12", "--temp", "1.5", "--top-k", "0", "--top-p",
+                             "1", "--ignore-eos", "--seed"});
+  const std::string text = Out(args + Args{"7"});
+  EXPECT_EQ(Out(args + Args{"7"}), text);
+  EXPECT_NE(Out(args + Args{"8"}), text);
+  const Outcome random = Program::Run(args + Args{"-1"});
+  EXPECT_THAT(random.err, testing::ContainsRegex("seed     [0-9]+\n"));
+}
+
+TEST_F(CliTest, RunRefusesPromptsItCannotContinue) {
+  ExpectError(RunArgs({"-p", ""}), HasSubstr("the prompt has no tokens"));
+  ExpectError(RunArgs({"-f", FileWith("empty", "")}), HasSubstr("the prompt has no tokens"));
+  ExpectError(RunArgs({"-f", Path("absent.txt")}),
+              AllOf(HasSubstr("cannot read"), HasSubstr("absent.txt"), HasSubstr("No such file")));
+  ExpectError(RunArgs({"-f", folder_.string()}), HasSubstr("Is a directory"));
+  ExpectError(RunArgs({"-p", "In the beginning", "-c", "2"}),
+              HasSubstr("the prompt has 3 tokens; the context of 2 positions has room for 2"));
+  ExpectError(RunArgs({"-p", "x", "-c", "1000000"}), HasSubstr("a context of 1000000 positions"));
+  ExpectError(RunArgs({"-p", "x", "--temp", "-1"}), HasSubstr("temperature"));
+  ExpectError(RunArgs({"-p", "x", "--temp", "1", "--top-p", "0"}), HasSubstr("top_p"));
+}
+
+TEST_F(CliTest, CtrlCEndsARunWithItsStatistics) {
+  Program program(RunArgs({"-p", "Alice was", "-n", "-1", "--ignore-eos"}));
+  program.WaitForOutput();
+  program.Signal(SIGINT);
+  const Outcome outcome = program.Wait();
+  EXPECT_EQ(outcome.exit_code, 130) << "signal " << outcome.signal;
+  EXPECT_THAT(outcome.out, testing::EndsWith("\n"));
+  EXPECT_THAT(outcome.err, AllOf(testing::ContainsRegex("generate [0-9]+ tokens in"),
+                                 HasSubstr("stop     stopped"), Not(HasSubstr("error"))));
+}
+
+TEST_F(CliTest, PerplexityPrintsItsResult) {
+  const Args args = {
+      "perplexity", "-m", Sample(),    "--device", "emu:sm90", "-f", TestPath("data/eval.txt"),
+      "--window",   "16", "--windows", "2"};
+  EXPECT_THAT(Out(args),
+              testing::MatchesRegex("perplexity [0-9.]+ \\(nll [0-9.]+ \\+- [0-9.]+\\) over 30 "
+                                    "tokens in 2 windows of 16\n"));
+  const Json report = Json::parse(Out(args + Args{"--json"}));
+  EXPECT_EQ(report["tokens"], 30);
+  EXPECT_GT(report["ppl"], 1);
+  ExpectError({"perplexity", "-m", Sample(), "--device", "emu:sm90", "-f",
+               FileWith("short.txt", "Alice was")},
+              HasSubstr("the text has 3 tokens, less than one window of 256"));
+}
+
+TEST_F(CliTest, EveryCommandNamesABrokenModelFile) {
+  const std::string valid = Write(RandomModel{}).Build();
+  const std::string truncated = FileWith("truncated.gguf", valid.substr(0, valid.size() / 2));
+  const std::string text = FileWith("text.gguf", "this is no model");
+  for (const Args& command : std::vector<Args>{
+           {"run", "-p", "x"}, {"perplexity", "-f", text}, {"tokenize", "-p", "x"}, {"inspect"}}) {
+    ExpectError(command + Args{"-m", Path("absent.gguf")},
+                AllOf(HasSubstr("absent.gguf"), HasSubstr("No such file")));
+    ExpectError(command + Args{"-m", folder_.string()}, HasSubstr("not a regular file"));
+    ExpectError(command + Args{"-m", truncated}, HasSubstr("GGUF byte"));
+    ExpectError(command + Args{"-m", text}, HasSubstr("GGUF byte 0"));
+    ExpectError(command + Args{"-m", FileWith("empty.gguf", "")}, HasSubstr("empty.gguf"));
+  }
+}
+
+TEST_F(CliTest, RunNamesModelsThatAreNotSupported) {
+  const auto run = [](const std::string& path) {
+    return Args{"run", "-p", "x", "--device", "emu:sm90", "-m", path};
+  };
+  GgufWriter model = Write({});
+  model.Set("general.architecture", Str("mamba"));
+  ExpectError(run(FileWith("mamba.gguf", model.Build())), HasSubstr("'mamba' is not supported"));
+  model = Write({});
+  model.Find("blk.0.ffn_up.weight").type = static_cast<uint32_t>(QuantType::kI8);
+  ExpectError(run(FileWith("i8.gguf", model.Build())),
+              AllOf(HasSubstr("blk.0.ffn_up.weight"), HasSubstr("i8")));
+  model = Write({});
+  model.Find("output.weight").name = "x";
+  model.Find("blk.1.attn_q.weight").name = "y";
+  ExpectError(run(FileWith("missing.gguf", model.Build())),
+              HasSubstr("tensor blk.1.attn_q.weight is missing"));
+}
+
+TEST_F(CliTest, RunNamesDevicesThatAreNot) {
+  const auto run = [](const std::string& device) {
+    return Args{"run", "-m", Sample(), "-p", "x", "-n", "1", "--device", device};
+  };
+  ExpectError(run("tpu:0"), AllOf(HasSubstr("unknown device 'tpu:0'"), HasSubstr("emu:smXX")));
+  ExpectError(run("emu:sm1"), HasSubstr("sm"));
+  ExpectError(run("cuda:-1"), HasSubstr("unknown device 'cuda:-1'"));
+}
+
+TEST_F(CliTest, AMissingDriverIsSaid) {
+  const Args run = {"run", "-m", Sample(), "-p", "x", "-n", "1"};
+  const Outcome outcome = Program::Run(run + Args{"--device", "cuda:0"});
+  if (outcome.exit_code == 0) GTEST_SKIP() << "this machine has a GPU";
+  ExpectError(run + Args{"--device", "cuda:0"}, HasSubstr("cuda"));
+  EXPECT_THAT(Program::Run(run).err, HasSubstr("emu:sm90")) << "auto takes the emulator";
+}
+
+TEST_F(CliTest, EnvironmentVariablesAreRead) {
+  const Args run = {"run", "-m", Sample(), "-p", "x", "-n", "1"};
+  EXPECT_THAT(Program::Run(run, {.environment = {"PTXSMITH_DEVICE=emu:sm80"}}).err,
+              HasSubstr("emu:sm80"));
+  ExpectError(run, AllOf(HasSubstr("PTXSMITH_DEBUG"), HasSubstr("much")),
+              {.environment = {"PTXSMITH_DEBUG=much"}});
+}
+
+// Output that cannot be written is an error, never a silent loss.
+TEST_F(CliTest, UnwritableOutputIsAnError) {
+  for (const std::string out : {"closed", "/dev/full"}) {
+    for (const Args& args :
+         {Args{"list"}, Args{"dump", kKey}, Args{"inspect", "-m", Sample()},
+          Args{"tokenize", "-m", Sample(), "-p", "x"}, RunArgs({"-p", "x", "-n", "2"})}) {
+      ExpectError(args, HasSubstr("cannot write to standard output"), {.out = out});
+    }
+  }
+}
+
+}  // namespace
+}  // namespace ptxsmith
