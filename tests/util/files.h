@@ -1,9 +1,12 @@
-// Reading the test data of the source tree. A missing file fails the test that asks for it.
+// Reading the test data of the source tree. A missing file fails the test that asks for it. A test
+// program that runs on another machine than it was built on finds the tree through the environment
+// variable PTXSMITH_SOURCE_DIR.
 //
 //   std::string text = ReadTestFile("data/eval.txt");   // relative to tests/
 #ifndef PTXSMITH_TESTS_UTIL_FILES_H_
 #define PTXSMITH_TESTS_UTIL_FILES_H_
 
+#include <cstdlib>
 #include <fstream>
 #include <iterator>
 #include <string>
@@ -13,7 +16,8 @@
 namespace ptxsmith {
 
 inline std::string TestPath(const std::string& name) {
-  return std::string(PTXSMITH_SOURCE_DIR) + "/tests/" + name;
+  const char* moved = std::getenv("PTXSMITH_SOURCE_DIR");
+  return std::string(moved != nullptr ? moved : PTXSMITH_SOURCE_DIR) + "/tests/" + name;
 }
 
 // The whole file; on failure empty, with a failure of the running test.
