@@ -10,6 +10,7 @@
 #define PTXSMITH_TESTS_PTX_TEMPLATES_KERNEL_CASES_H_
 
 #include <cstdint>
+#include <ostream>
 #include <vector>
 
 #include "absl/strings/string_view.h"
@@ -31,6 +32,8 @@ std::vector<CaseMaker> ArgmaxCases(uint64_t seed);
 struct CaseFamily {
   absl::string_view name;  // of the registry
   std::vector<CaseMaker> (*cases)(uint64_t seed);
+
+  friend void PrintTo(const CaseFamily& family, std::ostream* out) { *out << family.name; }
 };
 
 absl::Span<const CaseFamily> AllCaseFamilies();
