@@ -176,6 +176,7 @@ struct Allocation {
   uint8_t* defined = nullptr;   // one byte per byte; null: all of it is defined
   uint64_t* writers = nullptr;  // one word per race granule: who stored last; null: nobody yet
   uint32_t writer_shift = 0;    // log2 of that granule
+  uint32_t last_stored = 0;     // `writer_base` of the newest launch that stored here
   bool freed = false;
 };
 

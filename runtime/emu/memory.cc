@@ -67,7 +67,10 @@ absl::Status Memory::Free(uint64_t address) {
   if (entry->freed) {
     return absl::InvalidArgumentError(absl::StrCat("allocation '", owned.name, "' freed twice"));
   }
-  *entry = Allocation{nullptr, entry->bytes, nullptr, nullptr, 0, true};
+  Allocation freed;  // the size stays for messages
+  freed.bytes = entry->bytes;
+  freed.freed = true;
+  *entry = freed;
   owned.data.reset();
   owned.defined.reset();
   owned.writers.reset();
@@ -198,6 +201,7 @@ uint32_t LaunchAccess::ReserveBlocks(Memory& memory, uint64_t blocks, uint32_t g
       kept.push_back(id);
     } else {
       entry.writers = nullptr;
+      entry.last_stored = 0;
       memory.owned_[id].writers.reset();
     }
   }
