@@ -61,6 +61,7 @@ void ExpectLogitsOf(const reference::Model& want, Transformer& model,
   reference::Forward forward(want);
   const std::vector<std::vector<float>> got = LogitsOf(model, tokens);
   ASSERT_EQ(got.size(), tokens.size());
+  double largest_share = 0;
   for (size_t position = 0; position < tokens.size(); ++position) {
     const std::vector<double> expected = forward.Step(tokens[position]);
     ASSERT_EQ(got[position].size(), expected.size());
@@ -71,7 +72,9 @@ void ExpectLogitsOf(const reference::Model& want, Transformer& model,
       worst = std::max(worst, std::fabs(got[position][i] - expected[i]));
     }
     EXPECT_LE(worst, tolerance * scale) << "position " << position << ", largest logit " << scale;
+    largest_share = std::max(largest_share, worst / scale);
   }
+  testing::Test::RecordProperty("largest_difference", absl::StrCat(largest_share));
 }
 
 constexpr double kTolerance = 1e-3;
