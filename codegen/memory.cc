@@ -56,7 +56,7 @@ std::vector<ir::RegId> Address::Load(RegClass cls, const char* suffix, uint32_t 
   instr.src = {base};
   instr.offset = offset;
   instr.loc = loc;
-  const auto dst = instr.dst;
+  std::vector<ir::RegId> dst = instr.dst;
   recorder->Append(std::move(instr));
   return dst;
 }

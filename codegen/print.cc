@@ -143,6 +143,7 @@ class Printer {
   template <class Range, class ToText>
   static std::string List(const Range& range, ToText&& text) {
     std::vector<std::string> parts;
+    parts.reserve(range.size());
     for (const auto& item : range) parts.push_back(text(item));
     return parts.size() == 1 ? parts[0] : absl::StrCat("{", absl::StrJoin(parts, ", "), "}");
   }
