@@ -9,21 +9,14 @@
 #include "absl/strings/str_cat.h"
 #include "gtest/gtest.h"
 #include "tests/emu/op_runner.h"
+#include "tests/emu/rounding.h"
 
 namespace ptxsmith::emu {
 namespace {
 
-using Quad = __float128;
 using Words = std::vector<uint64_t>;
 
 constexpr uint64_t kNaN32 = 0x7fffffff;
-
-template <class To, class From>
-To Bits(From from) {
-  To to{};
-  std::memcpy(&to, &from, std::min(sizeof(to), sizeof(from)));
-  return to;
-}
 
 struct F32 {
   using Host = float;
@@ -39,42 +32,6 @@ struct F64 {
   static uint64_t Raw(double v) { return Bits<uint64_t>(v); }
   static double Value(uint64_t raw) { return Bits<double>(raw); }
 };
-
-enum Mode { kRn, kRz, kRm, kRp };
-constexpr const char* kModeNames[] = {"rn", "rz", "rm", "rp"};
-
-// The exact value rounded: start anywhere near and walk to the two neighbours.
-template <class T>
-T RoundQuad(Quad exact, Mode mode) {
-  if (exact < 0) {
-    return -RoundQuad<T>(-exact, mode == kRm ? kRp : mode == kRp ? kRm : mode);
-  }
-  T low = static_cast<T>(exact);
-  if (std::isinf(low)) low = std::copysign(std::numeric_limits<T>::max(), low);
-  while (Quad(low) > exact) low = std::nextafter(low, -std::numeric_limits<T>::infinity());
-  T high = low;
-  while (Quad(high) < exact) {
-    low = high;
-    high = std::nextafter(high, std::numeric_limits<T>::infinity());
-    if (std::isinf(high)) break;
-  }
-  if (Quad(high) == exact) return high;
-  switch (mode) {
-    case kRm:
-      return low;
-    case kRp:
-      return high;
-    case kRz:
-      return low;
-    case kRn:
-      break;
-  }
-  // Overflow goes to infinity from half an ulp beyond the largest value.
-  const Quad top = std::isinf(high) ? 2 * Quad(low) - Quad(std::nextafter(low, T(0))) : Quad(high);
-  const Quad below = exact - Quad(low), above = top - exact;
-  if (below != above) return below < above ? low : high;
-  return (Bits<uint64_t>(low) & 1) == 0 ? low : high;
-}
 
 // a + b, or NaN when 113 bits cannot hold it.
 Quad ExactSum(Quad a, Quad b) {
@@ -329,35 +286,6 @@ TEST(FloatOps, ApproximateFunctionsAreCloserThanTheManualAsks) {
   EXPECT_EQ(Eval("ex2.approx.ftz.f32", "ww", {{R(-140)}})[0], 0u);
   EXPECT_EQ(Eval("div.full.f32", "www", {{R(1)}, {R(4)}})[0], R(0.25f));
   EXPECT_EQ(Eval("div.approx.f32", "www", {{R(1)}, {R(4)}})[0], R(0.25f));
-}
-
-// --- f16 and bf16: rounding by search over all values of the format ---
-
-double HalfValue(uint64_t bits, bool bf) {
-  if (bf) return Bits<float>(static_cast<uint32_t>(bits << 16));
-  const int exponent = (bits >> 10) & 31, fraction = bits & 1023;
-  const double magnitude = exponent == 0    ? std::ldexp(fraction, -24)
-                           : exponent == 31 ? (fraction != 0 ? std::nan("") : INFINITY)
-                                            : std::ldexp(1024 + fraction, exponent - 25);
-  return (bits & 0x8000) != 0 ? -magnitude : magnitude;
-}
-
-// The nearest of the positive finite values, ties to even; beyond the largest by half an ulp: inf.
-uint64_t RoundHalf(Quad exact, bool bf) {
-  const uint64_t sign = exact < 0 ? 0x8000 : 0;
-  const Quad magnitude = exact < 0 ? -exact : exact;
-  const uint64_t infinity = bf ? 0x7f80 : 0x7c00;
-  uint64_t low = 0, high = infinity;  // low <= magnitude < high
-  while (high - low > 1) {
-    const uint64_t middle = (low + high) / 2;
-    (Quad(HalfValue(middle, bf)) <= magnitude ? low : high) = middle;
-  }
-  const Quad at = HalfValue(low, bf);
-  const Quad next =
-      high == infinity ? 2 * at - Quad(HalfValue(low - 1, bf)) : Quad(HalfValue(high, bf));
-  const Quad below = magnitude - at, above = next - magnitude;
-  const bool up = below > above || (below == above && (low & 1) != 0);
-  return sign | (up ? high : low);
 }
 
 TEST(HalfOps, ArithmeticIsRoundedOnce) {
