@@ -86,7 +86,7 @@ class Transformer {
     BufferView position() const { return BufferView(inputs).Slice(4, 4); }
   };
 
-  Transformer(Weights weights, ModelConfig config)
+  Transformer(Weights weights, const ModelConfig& config)
       : config_(config), weights_(std::move(weights)) {}
   absl::Status Allocate(Device& device);
   absl::Status UploadRopeRates(const GgufFile& file, Device& device);
