@@ -6,6 +6,7 @@
 
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_join.h"
+#include "codegen/ops.h"
 #include "ptx_templates/decoders/decoders.h"
 
 namespace ptxsmith {
@@ -13,14 +14,22 @@ namespace {
 
 // Unquantised types have no blocks; their chunk is what keeps a lane's eight weights together.
 constexpr Decoder kDecoders[] = {
-    {QuantType::kF32, 32, 128, DecodeF32},      {QuantType::kF16, 32, 64, DecodeF16},
-    {QuantType::kBF16, 32, 64, DecodeBf16},     {QuantType::kQ4_0, 32, 18, DecodeQ4_0},
-    {QuantType::kQ4_1, 32, 20, DecodeQ4_1},     {QuantType::kQ5_0, 32, 22, DecodeQ5_0},
-    {QuantType::kQ5_1, 32, 24, DecodeQ5_1},     {QuantType::kQ8_0, 32, 34, DecodeQ8_0},
-    {QuantType::kQ2K, 256, 84, DecodeQ2K},      {QuantType::kQ3K, 256, 110, DecodeQ3K},
-    {QuantType::kQ4K, 256, 144, DecodeQ4K},     {QuantType::kQ5K, 256, 176, DecodeQ5K},
-    {QuantType::kQ6K, 256, 210, DecodeQ6K},     {QuantType::kIQ4NL, 32, 18, DecodeIq4Nl},
-    {QuantType::kIQ4XS, 256, 136, DecodeIq4Xs}, {QuantType::kMXFP4, 32, 17, DecodeMxfp4},
+    {QuantType::kF32, 32, 128, nullptr, DecodeF32},
+    {QuantType::kF16, 32, 64, nullptr, DecodeF16},
+    {QuantType::kBF16, 32, 64, nullptr, DecodeBf16},
+    {QuantType::kQ4_0, 32, 18, DecodeQ4_0, nullptr},
+    {QuantType::kQ4_1, 32, 20, DecodeQ4_1, nullptr},
+    {QuantType::kQ5_0, 32, 22, DecodeQ5_0, nullptr},
+    {QuantType::kQ5_1, 32, 24, DecodeQ5_1, nullptr},
+    {QuantType::kQ8_0, 32, 34, DecodeQ8_0, nullptr},
+    {QuantType::kQ2K, 256, 84, DecodeQ2K, nullptr},
+    {QuantType::kQ3K, 256, 110, DecodeQ3K, nullptr},
+    {QuantType::kQ4K, 256, 144, DecodeQ4K, nullptr},
+    {QuantType::kQ5K, 256, 176, DecodeQ5K, nullptr},
+    {QuantType::kQ6K, 256, 210, DecodeQ6K, nullptr},
+    {QuantType::kIQ4NL, 32, 18, DecodeIq4Nl, nullptr},
+    {QuantType::kIQ4XS, 256, 136, DecodeIq4Xs, nullptr},
+    {QuantType::kMXFP4, 32, 17, DecodeMxfp4, nullptr},
 };
 
 const Decoder* Find(QuantType type) {
@@ -30,6 +39,22 @@ const Decoder* Find(QuantType type) {
 }
 
 }  // namespace
+
+LaneGroups<FloatGroup> DecodeFloats(const Decoder& decoder, const In<U8>& row, const Val<U32>& unit,
+                                    const Val<U32>& lane) {
+  if (decoder.floats != nullptr) return decoder.floats(row, unit, lane);
+  const auto widen = [](const PackedGroup& group) {
+    const Vec<F32, 4> q = BytesToF32(group.bytes, group.bias);
+    return FloatGroup{group.first, MakeVec<4>([&](size_t i) {
+                        return group.offset ? Fma(group.scale, q[i], *group.offset)
+                                            : group.scale * q[i];
+                      })};
+  };
+  const LaneGroups<PackedGroup> groups = decoder.packed(row, unit, lane);
+  const FloatGroup near = widen(groups[0]);
+  const FloatGroup far = widen(groups[1]);
+  return {near, far};
+}
 
 absl::Span<const Decoder> AllDecoders() { return kDecoders; }
 

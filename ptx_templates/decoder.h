@@ -6,8 +6,9 @@
 // coalesce.
 //
 //   const Decoder& decoder = DecoderFor(spec.quant);
-//   const LaneWeights weights = decoder.decode(row, unit, k.Lane());
-//   for (const LaneWeights::Group& g : weights.groups) { ... x.Load<4>(unit * 256 + g.first) ... }
+//   for (const FloatGroup& g : DecodeFloats(decoder, row, unit, k.Lane())) {
+//     ... x.Load<4>(unit * 256 + g.first) ...
+//   }
 //
 // Numerics: the floats are bit for bit those of ggml's dequantize_row functions.
 #ifndef PTXSMITH_PTX_TEMPLATES_DECODER_H_
@@ -15,6 +16,7 @@
 
 #include <array>
 #include <cstdint>
+#include <optional>
 
 #include "absl/status/statusor.h"
 #include "absl/types/span.h"
@@ -27,13 +29,26 @@ namespace ptxsmith {
 
 inline constexpr uint32_t kUnitWeights = 256;
 
-struct LaneWeights {
-  struct Group {
-    Val<U32> first;  // of four weights, counted from the start of the unit; a multiple of 4
-    Vec<F32, 4> weights;
-  };
-  std::array<Group, 2> groups;
+// Four consecutive weights as floats.
+struct FloatGroup {
+  Val<U32> first;  // counted from the start of the unit; a multiple of 4
+  Vec<F32, 4> weights;
 };
+
+// Four consecutive weights as bytes: weight i = scale * (byte i - bias) + offset.
+struct PackedGroup {
+  Val<U32> first;
+  Val<U32> bytes;  // unsigned, lowest weight in the lowest byte
+  uint32_t bias;
+  Val<F32> scale;
+  std::optional<Val<F32>> offset;  // nothing: 0
+};
+
+template <class Group>
+using LaneGroups = std::array<Group, 2>;
+template <class Group>
+using DecodeFn = LaneGroups<Group> (*)(const In<U8>& row, const Val<U32>& unit,
+                                       const Val<U32>& lane);
 
 struct Decoder {
   QuantType type;
@@ -41,10 +56,17 @@ struct Decoder {
   // The two groups of a lane lie in the same chunk.
   uint32_t chunk_weights;
   uint32_t chunk_bytes;
-  // The lane's weights of unit `unit` of the row that starts at `row`. Lanes of a last unit that is
-  // not whole must not call it beyond the row: see ActiveLane.
-  LaneWeights (*decode)(const In<U8>& row, const Val<U32>& unit, const Val<U32>& lane);
+  // One of the two: quantised types give bytes, the others floats. The lane's weights of unit
+  // `unit` of the row that starts at `row`. Lanes of a last unit that is not whole must not call it
+  // beyond the row: see ActiveLane. `lane` may be any number below 32, also the same for several
+  // rows.
+  DecodeFn<PackedGroup> packed;
+  DecodeFn<FloatGroup> floats;
 };
+
+// The weights as floats, for any type.
+LaneGroups<FloatGroup> DecodeFloats(const Decoder& decoder, const In<U8>& row, const Val<U32>& unit,
+                                    const Val<U32>& lane);
 
 // The types that kernels can read.
 absl::Span<const Decoder> AllDecoders();

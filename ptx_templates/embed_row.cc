@@ -30,9 +30,8 @@ absl::StatusOr<KernelSpec> BuildEmbedRow(const EmbedRowSpec& spec, const Target&
   const Val<U32> cols = k.Const<U32>(spec.k);
   k.If((token < n) && ActiveLane(decoder, cols, unit, lane), [&] {
     const In<U8> row = w.At(token * chunks, decoder.chunk_bytes);
-    const LaneWeights weights = decoder.decode(row, unit, lane);
     const Out<F32> y_unit = y.At(k.CtaY() * spec.k + unit * kUnitWeights);
-    for (const LaneWeights::Group& group : weights.groups) {
+    for (const FloatGroup& group : DecodeFloats(decoder, row, unit, lane)) {
       y_unit.Store<4>(group.first, group.weights);
     }
   });

@@ -36,8 +36,7 @@ absl::StatusOr<KernelSpec> BuildGemv(const GemvSpec& spec, const Target& target)
     const Val<U32> units = (cols + (kUnitWeights - 1)) / kUnitWeights;
     k.For(0, units, {.unroll = spec.unroll}, [&](const Val<U32>& unit) {
       k.If(ActiveLane(decoder, cols, unit, lane), [&] {
-        const LaneWeights weights = decoder.decode(w_row, unit, lane);
-        for (const LaneWeights::Group& group : weights.groups) {
+        for (const FloatGroup& group : DecodeFloats(decoder, w_row, unit, lane)) {
           const Vec<F32, 4> inputs = x.Load<4>(unit * kUnitWeights + group.first);
           for (size_t i = 0; i < 4; ++i) acc.Fma(group.weights[i], inputs[i]);
         }

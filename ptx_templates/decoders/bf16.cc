@@ -5,7 +5,7 @@
 
 namespace ptxsmith {
 
-LaneWeights DecodeBf16(const In<U8>& row, const Val<U32>& unit, const Val<U32>& lane) {
+LaneGroups<FloatGroup> DecodeBf16(const In<U8>& row, const Val<U32>& unit, const Val<U32>& lane) {
   const Val<U32> first = lane * 8;
   const auto words = row.As<BF16>().At(unit * kUnitWeights + first).As<U32>().Load<4>(0);
   const auto four = [&](size_t word) {
@@ -16,7 +16,7 @@ LaneWeights DecodeBf16(const In<U8>& row, const Val<U32>& unit, const Val<U32>& 
   };
   const Vec<F32, 4> low = four(0);
   const Vec<F32, 4> high = four(2);
-  return {{LaneWeights::Group{first, low}, LaneWeights::Group{first + 4, high}}};
+  return {{FloatGroup{first, low}, FloatGroup{first + 4, high}}};
 }
 
 }  // namespace ptxsmith

@@ -7,22 +7,22 @@
 
 namespace ptxsmith {
 
-LaneWeights DecodeF32(const In<U8>& row, const Val<U32>& unit, const Val<U32>& lane);
-LaneWeights DecodeF16(const In<U8>& row, const Val<U32>& unit, const Val<U32>& lane);
-LaneWeights DecodeBf16(const In<U8>& row, const Val<U32>& unit, const Val<U32>& lane);
-LaneWeights DecodeQ4_0(const In<U8>& row, const Val<U32>& unit, const Val<U32>& lane);
-LaneWeights DecodeQ4_1(const In<U8>& row, const Val<U32>& unit, const Val<U32>& lane);
-LaneWeights DecodeQ5_0(const In<U8>& row, const Val<U32>& unit, const Val<U32>& lane);
-LaneWeights DecodeQ5_1(const In<U8>& row, const Val<U32>& unit, const Val<U32>& lane);
-LaneWeights DecodeQ8_0(const In<U8>& row, const Val<U32>& unit, const Val<U32>& lane);
-LaneWeights DecodeQ2K(const In<U8>& row, const Val<U32>& unit, const Val<U32>& lane);
-LaneWeights DecodeQ3K(const In<U8>& row, const Val<U32>& unit, const Val<U32>& lane);
-LaneWeights DecodeQ4K(const In<U8>& row, const Val<U32>& unit, const Val<U32>& lane);
-LaneWeights DecodeQ5K(const In<U8>& row, const Val<U32>& unit, const Val<U32>& lane);
-LaneWeights DecodeQ6K(const In<U8>& row, const Val<U32>& unit, const Val<U32>& lane);
-LaneWeights DecodeIq4Nl(const In<U8>& row, const Val<U32>& unit, const Val<U32>& lane);
-LaneWeights DecodeIq4Xs(const In<U8>& row, const Val<U32>& unit, const Val<U32>& lane);
-LaneWeights DecodeMxfp4(const In<U8>& row, const Val<U32>& unit, const Val<U32>& lane);
+LaneGroups<FloatGroup> DecodeF32(const In<U8>& row, const Val<U32>& unit, const Val<U32>& lane);
+LaneGroups<FloatGroup> DecodeF16(const In<U8>& row, const Val<U32>& unit, const Val<U32>& lane);
+LaneGroups<FloatGroup> DecodeBf16(const In<U8>& row, const Val<U32>& unit, const Val<U32>& lane);
+LaneGroups<PackedGroup> DecodeQ4_0(const In<U8>& row, const Val<U32>& unit, const Val<U32>& lane);
+LaneGroups<PackedGroup> DecodeQ4_1(const In<U8>& row, const Val<U32>& unit, const Val<U32>& lane);
+LaneGroups<PackedGroup> DecodeQ5_0(const In<U8>& row, const Val<U32>& unit, const Val<U32>& lane);
+LaneGroups<PackedGroup> DecodeQ5_1(const In<U8>& row, const Val<U32>& unit, const Val<U32>& lane);
+LaneGroups<PackedGroup> DecodeQ8_0(const In<U8>& row, const Val<U32>& unit, const Val<U32>& lane);
+LaneGroups<PackedGroup> DecodeQ2K(const In<U8>& row, const Val<U32>& unit, const Val<U32>& lane);
+LaneGroups<PackedGroup> DecodeQ3K(const In<U8>& row, const Val<U32>& unit, const Val<U32>& lane);
+LaneGroups<PackedGroup> DecodeQ4K(const In<U8>& row, const Val<U32>& unit, const Val<U32>& lane);
+LaneGroups<PackedGroup> DecodeQ5K(const In<U8>& row, const Val<U32>& unit, const Val<U32>& lane);
+LaneGroups<PackedGroup> DecodeQ6K(const In<U8>& row, const Val<U32>& unit, const Val<U32>& lane);
+LaneGroups<PackedGroup> DecodeIq4Nl(const In<U8>& row, const Val<U32>& unit, const Val<U32>& lane);
+LaneGroups<PackedGroup> DecodeIq4Xs(const In<U8>& row, const Val<U32>& unit, const Val<U32>& lane);
+LaneGroups<PackedGroup> DecodeMxfp4(const In<U8>& row, const Val<U32>& unit, const Val<U32>& lane);
 
 }  // namespace ptxsmith
 

@@ -3,11 +3,10 @@
 
 namespace ptxsmith {
 
-LaneWeights DecodeF32(const In<U8>& row, const Val<U32>& unit, const Val<U32>& lane) {
+LaneGroups<FloatGroup> DecodeF32(const In<U8>& row, const Val<U32>& unit, const Val<U32>& lane) {
   const In<F32> weights = row.As<F32>().At(unit * kUnitWeights + lane * 8);
   const Val<U32> first = lane * 8;
-  return {{LaneWeights::Group{first, weights.Load<4>(0)},
-           LaneWeights::Group{first + 4, weights.Load<4>(4)}}};
+  return {{FloatGroup{first, weights.Load<4>(0)}, FloatGroup{first + 4, weights.Load<4>(4)}}};
 }
 
 }  // namespace ptxsmith

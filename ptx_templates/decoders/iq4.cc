@@ -15,22 +15,23 @@
 namespace ptxsmith {
 namespace {
 
-LaneWeights FromTable(const Val<F32>& scale, const Val<U32>& q, const Val<U32>& lane) {
-  const Vec<F32, 4> low = Scaled(scale, LookUp(kIq4Values, q & 0x0f0f0f0f));
-  const Vec<F32, 4> high = Scaled(scale, LookUp(kIq4Values, (q >> 4) & 0x0f0f0f0f));
+LaneGroups<PackedGroup> FromTable(const Val<F32>& scale, const Val<U32>& q, const Val<U32>& lane) {
   const Val<U32> first = lane / 4 * 32 + (lane % 4) * 4;
-  return {{LaneWeights::Group{first, low}, LaneWeights::Group{first + 16, high}}};
+  const Val<U32> low = LookUp(kIq4Values, q & 0x0f0f0f0f);
+  const Val<U32> high = LookUp(kIq4Values, (q >> 4) & 0x0f0f0f0f);
+  return {PackedGroup{first, low, kTableBias, scale, {}},
+          PackedGroup{first + 16, high, kTableBias, scale, {}}};
 }
 
 }  // namespace
 
-LaneWeights DecodeIq4Nl(const In<U8>& row, const Val<U32>& unit, const Val<U32>& lane) {
+LaneGroups<PackedGroup> DecodeIq4Nl(const In<U8>& row, const Val<U32>& unit, const Val<U32>& lane) {
   const In<U8> block = row.At(unit * 8 + lane / 4, 18);
   const Val<F32> d = ToF32(block.As<F16>().Load(0));
   return FromTable(d, LoadWord(block.At(2).As<U16>().At((lane % 4) * 2)), lane);
 }
 
-LaneWeights DecodeIq4Xs(const In<U8>& row, const Val<U32>& unit, const Val<U32>& lane) {
+LaneGroups<PackedGroup> DecodeIq4Xs(const In<U8>& row, const Val<U32>& unit, const Val<U32>& lane) {
   const In<U8> block = row.At(unit, 136);
   const Val<U32> b = lane / 4;
   const Val<F32> d = ToF32(block.As<F16>().Load(0));

@@ -17,7 +17,7 @@ constexpr ByteTable kValues = {0x03020100, 0x0c080604, 0xfdfeff00, 0xf4f8fafc};
 
 }  // namespace
 
-LaneWeights DecodeMxfp4(const In<U8>& row, const Val<U32>& unit, const Val<U32>& lane) {
+LaneGroups<PackedGroup> DecodeMxfp4(const In<U8>& row, const Val<U32>& unit, const Val<U32>& lane) {
   const In<U8> block = row.At(unit * 8 + lane / 4, 17);
   const Val<U32> e = block.Load(0);
   // 2^(e - 128): a normal number from e = 2 on, the two subnormal ones below.
@@ -27,10 +27,11 @@ LaneWeights DecodeMxfp4(const In<U8>& row, const Val<U32>& unit, const Val<U32>&
   const In<U8> bytes = block.At(1).At((lane % 4) * 4);
   const Val<U32> q =
       bytes.Load(0) | (bytes.Load(1) << 8) | (bytes.Load(2) << 16) | (bytes.Load(3) << 24);
-  const Vec<F32, 4> low = Scaled(scale, LookUp(kValues, q & 0x0f0f0f0f));
-  const Vec<F32, 4> high = Scaled(scale, LookUp(kValues, (q >> 4) & 0x0f0f0f0f));
   const Val<U32> first = lane / 4 * 32 + (lane % 4) * 4;
-  return {{LaneWeights::Group{first, low}, LaneWeights::Group{first + 16, high}}};
+  const Val<U32> low = LookUp(kValues, q & 0x0f0f0f0f);
+  const Val<U32> high = LookUp(kValues, (q >> 4) & 0x0f0f0f0f);
+  return {PackedGroup{first, low, kTableBias, scale, {}},
+          PackedGroup{first + 16, high, kTableBias, scale, {}}};
 }
 
 }  // namespace ptxsmith

@@ -15,7 +15,7 @@
 
 namespace ptxsmith {
 
-LaneWeights DecodeQ2K(const In<U8>& row, const Val<U32>& unit, const Val<U32>& lane) {
+LaneGroups<PackedGroup> DecodeQ2K(const In<U8>& row, const Val<U32>& unit, const Val<U32>& lane) {
   const In<U8> block = row.At(unit, 84);
   const Val<U32> p = lane / 16;
   const Val<U32> h = (lane / 8) % 2;
@@ -23,17 +23,16 @@ LaneWeights DecodeQ2K(const In<U8>& row, const Val<U32>& unit, const Val<U32>& l
   const Val<U32> quants = block.At(16).As<U32>().Load(lane % 16);
   const Vec<F32, 2> d_dmin = UnpackHalf2(block.At(80).As<U32>().Load(0));
   const In<U8> scales = block.At(h * 8 + p * 4 + l / 16);
-  const auto group = [&](uint32_t j) {  // weights 64 p + 32 j + l of the half
+  const auto group = [&](uint32_t j,
+                         const Val<U32>& first) {  // weights 64 p + 32 j + l of the half
     const Val<U32> both = scales.Load(2 * j);
     const Val<F32> scale = d_dmin[0] * ToF32(both & 0xf);
     const Val<F32> minus = Neg(d_dmin[1] * ToF32(both >> 4));
-    const Val<U32> q = (quants >> (p * 4 + 2 * j)) & 0x03030303;
-    return ScaledPlus(scale, BytesToF32(q), minus);
+    return PackedGroup{first, (quants >> (p * 4 + 2 * j)) & 0x03030303, 0, scale, minus};
   };
   const Val<U32> first = h * 128 + p * 64 + l;
-  const Vec<F32, 4> near = group(0);
-  const Vec<F32, 4> far = group(1);
-  return {{LaneWeights::Group{first, near}, LaneWeights::Group{first + 32, far}}};
+  const PackedGroup near = group(0, first);
+  return {near, group(1, first + 32)};
 }
 
 }  // namespace ptxsmith

@@ -17,7 +17,7 @@
 
 namespace ptxsmith {
 
-LaneWeights DecodeQ3K(const In<U8>& row, const Val<U32>& unit, const Val<U32>& lane) {
+LaneGroups<PackedGroup> DecodeQ3K(const In<U8>& row, const Val<U32>& unit, const Val<U32>& lane) {
   const In<U8> block = row.At(unit, 110);
   const Val<U32> p = lane / 16;
   const Val<U32> h = (lane / 8) % 2;
@@ -26,8 +26,8 @@ LaneWeights DecodeQ3K(const In<U8>& row, const Val<U32>& unit, const Val<U32>& l
   const Val<U32> quants = LoadWord(block.At(h * 32 + l).At(32).As<U16>());
   const Val<F32> d = ToF32(block.At(108).As<F16>().Load(0));
   const In<U8> scales = block.At(96);
-  const auto group = [&](uint32_t offset) {
-    const Val<U32> j = p * 2 + offset;  // weights 32 j + l of the half
+  const auto group = [&](uint32_t offset, const Val<U32>& first) {
+    const Val<U32> j = p * 2 + offset;       // weights 32 j + l of the half
     const Val<U32> r = l / 16 + offset * 2;  // the half's scale is s = 4 p + r, r < 4
     const Val<U32> low = (scales.Load(p * 4 + r) >> (h * 4)) & 0xf;
     const Val<U32> top = (scales.At(8).Load(r) >> (h * 4 + p * 2)) & 3;
@@ -35,12 +35,11 @@ LaneWeights DecodeQ3K(const In<U8>& row, const Val<U32>& unit, const Val<U32>& l
     // The third bit on top of the two gives q + 4 where it is set, which the bias takes away.
     const Val<U32> third = (high >> (h * 4 + j)) & 0x01010101;
     const Val<U32> q = ((quants >> (j * 2)) & 0x03030303) | (third << 2);
-    return Scaled(scale, BytesToF32(q, 4));
+    return PackedGroup{first, q, 4, scale, {}};
   };
   const Val<U32> first = h * 128 + p * 64 + l;
-  const Vec<F32, 4> near = group(0);
-  const Vec<F32, 4> far = group(1);
-  return {{LaneWeights::Group{first, near}, LaneWeights::Group{first + 32, far}}};
+  const PackedGroup near = group(0, first);
+  return {near, group(1, first + 32)};
 }
 
 }  // namespace ptxsmith

@@ -12,26 +12,27 @@
 
 namespace ptxsmith {
 
-LaneWeights DecodeQ4_0(const In<U8>& row, const Val<U32>& unit, const Val<U32>& lane) {
+LaneGroups<PackedGroup> DecodeQ4_0(const In<U8>& row, const Val<U32>& unit, const Val<U32>& lane) {
   const In<U8> block = row.At(unit * 8 + lane / 4, 18);
   const Val<F32> d = ToF32(block.As<F16>().Load(0));
   const Val<U32> i = lane % 4;
   const Val<U32> q = LoadWord(block.At(2).As<U16>().At(i * 2));
-  const Vec<F32, 4> low = Scaled(d, BytesToF32(q & 0x0f0f0f0f, 8));
-  const Vec<F32, 4> high = Scaled(d, BytesToF32((q >> 4) & 0x0f0f0f0f, 8));
   const Val<U32> first = lane / 4 * 32 + i * 4;
-  return {{LaneWeights::Group{first, low}, LaneWeights::Group{first + 16, high}}};
+  const Val<U32> low = q & 0x0f0f0f0f;
+  const Val<U32> high = (q >> 4) & 0x0f0f0f0f;
+  return {PackedGroup{first, low, 8, d, {}}, PackedGroup{first + 16, high, 8, d, {}}};
 }
 
-LaneWeights DecodeQ4_1(const In<U8>& row, const Val<U32>& unit, const Val<U32>& lane) {
+LaneGroups<PackedGroup> DecodeQ4_1(const In<U8>& row, const Val<U32>& unit, const Val<U32>& lane) {
   const In<U32> block = row.At(unit * 8 + lane / 4, 20).As<U32>();
   const Vec<F32, 2> d_m = UnpackHalf2(block.Load(0));
   const Val<U32> i = lane % 4;
   const Val<U32> q = block.At(1).Load(i);
-  const Vec<F32, 4> low = ScaledPlus(d_m[0], BytesToF32(q & 0x0f0f0f0f), d_m[1]);
-  const Vec<F32, 4> high = ScaledPlus(d_m[0], BytesToF32((q >> 4) & 0x0f0f0f0f), d_m[1]);
   const Val<U32> first = lane / 4 * 32 + i * 4;
-  return {{LaneWeights::Group{first, low}, LaneWeights::Group{first + 16, high}}};
+  const Val<U32> low = q & 0x0f0f0f0f;
+  const Val<U32> high = (q >> 4) & 0x0f0f0f0f;
+  return {PackedGroup{first, low, 0, d_m[0], d_m[1]},
+          PackedGroup{first + 16, high, 0, d_m[0], d_m[1]}};
 }
 
 }  // namespace ptxsmith

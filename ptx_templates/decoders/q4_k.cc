@@ -24,7 +24,7 @@ constexpr uint32_t kQuants = 16;
 
 }  // namespace
 
-LaneWeights DecodeQ4K(const In<U8>& row, const Val<U32>& unit, const Val<U32>& lane) {
+LaneGroups<PackedGroup> DecodeQ4K(const In<U8>& row, const Val<U32>& unit, const Val<U32>& lane) {
   const In<U32> block = row.At(unit, kBlockBytes).As<U32>();
   const auto [dm, s0, s1, s2] = block.Load<4>(0);
   const Val<U32> quants = block.At(kQuants / 4).Load(lane);
@@ -33,17 +33,15 @@ LaneWeights DecodeQ4K(const In<U8>& row, const Val<U32>& unit, const Val<U32>& l
   const Val<U32> p = lane / 8;
   const KScales k = UnpackKScales(s0, s1, s2, p >= 2);
 
-  const Val<U32> first = p * 64 + (lane % 8) * 4;
-  const auto half = [&](uint32_t h) {  // 0: low nibbles, 1: high nibbles
+  const auto half = [&](uint32_t h, const Val<U32>& first) {  // 0: low nibbles, 1: high nibbles
     const Val<U32> position = (p % 2) * 16 + 8 * h;
     const Val<F32> scale = d_dmin[0] * ToF32(Bits(k.scales, position, 8));
     const Val<F32> minus = Neg(d_dmin[1] * ToF32(Bits(k.minimums, position, 8)));
-    const Vec<F32, 4> q = BytesToF32((quants >> (4 * h)) & 0x0f0f0f0f);
-    return ScaledPlus(scale, q, minus);
+    return PackedGroup{first, (quants >> (4 * h)) & 0x0f0f0f0f, 0, scale, minus};
   };
-  const Vec<F32, 4> low = half(0);
-  const Vec<F32, 4> high = half(1);
-  return {{LaneWeights::Group{first, low}, LaneWeights::Group{first + 32, high}}};
+  const Val<U32> first = p * 64 + (lane % 8) * 4;
+  const PackedGroup low = half(0, first);
+  return {low, half(1, first + 32)};
 }
 
 }  // namespace ptxsmith

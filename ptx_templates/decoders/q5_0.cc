@@ -20,28 +20,29 @@ Val<U32> FiveBits(const Val<U32>& quants, const Val<U32>& qh, const Val<U32>& i,
 
 }  // namespace
 
-LaneWeights DecodeQ5_0(const In<U8>& row, const Val<U32>& unit, const Val<U32>& lane) {
+LaneGroups<PackedGroup> DecodeQ5_0(const In<U8>& row, const Val<U32>& unit, const Val<U32>& lane) {
   const In<U8> block = row.At(unit * 8 + lane / 4, 22);
   const Val<F32> d = ToF32(block.As<F16>().Load(0));
   const Val<U32> qh = LoadWord(block.At(2).As<U16>());
   const Val<U32> i = lane % 4;
   const Val<U32> q = LoadWord(block.At(6).As<U16>().At(i * 2));
-  const Vec<F32, 4> low = Scaled(d, BytesToF32(FiveBits(q, qh, i, 0), 16));
-  const Vec<F32, 4> high = Scaled(d, BytesToF32(FiveBits(q, qh, i, 1), 16));
   const Val<U32> first = lane / 4 * 32 + i * 4;
-  return {{LaneWeights::Group{first, low}, LaneWeights::Group{first + 16, high}}};
+  const Val<U32> low = FiveBits(q, qh, i, 0);
+  const Val<U32> high = FiveBits(q, qh, i, 1);
+  return {PackedGroup{first, low, 16, d, {}}, PackedGroup{first + 16, high, 16, d, {}}};
 }
 
-LaneWeights DecodeQ5_1(const In<U8>& row, const Val<U32>& unit, const Val<U32>& lane) {
+LaneGroups<PackedGroup> DecodeQ5_1(const In<U8>& row, const Val<U32>& unit, const Val<U32>& lane) {
   const In<U32> block = row.At(unit * 8 + lane / 4, 24).As<U32>();
   const Vec<F32, 2> d_m = UnpackHalf2(block.Load(0));
   const Val<U32> qh = block.Load(1);
   const Val<U32> i = lane % 4;
   const Val<U32> q = block.At(2).Load(i);
-  const Vec<F32, 4> low = ScaledPlus(d_m[0], BytesToF32(FiveBits(q, qh, i, 0)), d_m[1]);
-  const Vec<F32, 4> high = ScaledPlus(d_m[0], BytesToF32(FiveBits(q, qh, i, 1)), d_m[1]);
   const Val<U32> first = lane / 4 * 32 + i * 4;
-  return {{LaneWeights::Group{first, low}, LaneWeights::Group{first + 16, high}}};
+  const Val<U32> low = FiveBits(q, qh, i, 0);
+  const Val<U32> high = FiveBits(q, qh, i, 1);
+  return {PackedGroup{first, low, 0, d_m[0], d_m[1]},
+          PackedGroup{first + 16, high, 0, d_m[0], d_m[1]}};
 }
 
 }  // namespace ptxsmith

@@ -27,7 +27,7 @@ constexpr uint32_t kScale = 208;
 
 }  // namespace
 
-LaneWeights DecodeQ6K(const In<U8>& row, const Val<U32>& unit, const Val<U32>& lane) {
+LaneGroups<PackedGroup> DecodeQ6K(const In<U8>& row, const Val<U32>& unit, const Val<U32>& lane) {
   const In<U8> block = row.At(unit, kBlockBytes);
   const Val<U32> h = lane / 16;
   const Val<U32> p = (lane / 8) % 2;
@@ -38,16 +38,14 @@ LaneWeights DecodeQ6K(const In<U8>& row, const Val<U32>& unit, const Val<U32>& l
   const Val<F32> d = ToF32(block.At(kScale).As<F16>().Load(0));
   const In<S8> scales = block.At(kScales).As<S8>().At(h * 8 + p * 2 + l / 16);
 
-  const auto half = [&](uint32_t nibble) {  // 0: low nibbles, 1: high nibbles
+  const auto half = [&](uint32_t nibble, const Val<U32>& first) {  // 0: low nibbles, 1: high ones
     const Val<U32> top = (high >> (p * 2 + 4 * nibble)) & 0x03030303;
     const Val<U32> q = ((low >> (4 * nibble)) & 0x0f0f0f0f) | (top << 4);
-    const Val<F32> scale = d * ToF32(scales.Load(4 * nibble));
-    return Scaled(scale, BytesToF32(q, 32));
+    return PackedGroup{first, q, 32, d * ToF32(scales.Load(4 * nibble)), {}};
   };
   const Val<U32> first = h * 128 + p * 32 + l;
-  const Vec<F32, 4> near = half(0);
-  const Vec<F32, 4> far = half(1);
-  return {{LaneWeights::Group{first, near}, LaneWeights::Group{first + 64, far}}};
+  const PackedGroup near = half(0, first);
+  return {near, half(1, first + 64)};
 }
 
 }  // namespace ptxsmith

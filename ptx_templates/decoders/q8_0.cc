@@ -17,19 +17,15 @@ constexpr uint32_t kQuants = 2;
 
 }  // namespace
 
-LaneWeights DecodeQ8_0(const In<U8>& row, const Val<U32>& unit, const Val<U32>& lane) {
+LaneGroups<PackedGroup> DecodeQ8_0(const In<U8>& row, const Val<U32>& unit, const Val<U32>& lane) {
   const In<U8> block = row.At(unit * 8 + lane / 4, kBlockBytes);
   const Val<F32> d = ToF32(block.As<F16>().Load(0));
   const In<U16> quants = block.At(kQuants).As<U16>().At((lane % 4) * 4);
-  const auto four = [&](uint32_t first) {
-    const Val<U32> word = LoadWord(quants.At(first));
-    // Flipping the sign bit turns q into q + 128, an unsigned byte.
-    return Scaled(d, BytesToF32(word ^ 0x80808080, 128));
-  };
   const Val<U32> first = lane * 8;
-  const Vec<F32, 4> low = four(0);
-  const Vec<F32, 4> high = four(2);
-  return {{LaneWeights::Group{first, low}, LaneWeights::Group{first + 4, high}}};
+  // Flipping the sign bit turns q into q + 128, an unsigned byte.
+  const Val<U32> low = LoadWord(quants) ^ 0x80808080;
+  const Val<U32> high = LoadWord(quants.At(2)) ^ 0x80808080;
+  return {PackedGroup{first, low, 128, d, {}}, PackedGroup{first + 4, high, 128, d, {}}};
 }
 
 }  // namespace ptxsmith

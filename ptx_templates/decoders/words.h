@@ -18,17 +18,6 @@ inline Val<U32> SpreadBits(const Val<U32>& bits) {
   return ((bits & 0xf) * 0x00204081) & 0x01010101;
 }
 
-// `factor` times each element.
-inline Vec<F32, 4> Scaled(const Val<F32>& factor, const Vec<F32, 4>& v) {
-  return MakeVec<4>([&](size_t i) { return factor * v[i]; });
-}
-
-// factor * element + addend, rounded once.
-inline Vec<F32, 4> ScaledPlus(const Val<F32>& factor, const Vec<F32, 4>& v,
-                              const Val<F32>& addend) {
-  return MakeVec<4>([&](size_t i) { return Fma(factor, v[i], addend); });
-}
-
 // The six-bit scale and minimum of q4_k and q5_k for a lane: words 0 to 2 of the twelve bytes.
 //
 // Scales 0..3 are the low six bits of bytes 0..3, minimums 0..3 those of bytes 4..7. Scales and
@@ -48,10 +37,10 @@ inline KScales UnpackKScales(const Val<U32>& s0, const Val<U32>& s1, const Val<U
 // A table of 16 signed bytes, lowest index in the lowest byte of word 0.
 using ByteTable = uint32_t[4];
 
-// table[n] for the nibbles in the low halves of the four bytes of `nibbles`, as floats. Two prmt
-// look up the lower and the upper eight entries, a third picks between them by the nibbles' top
-// bits.
-inline Vec<F32, 4> LookUp(const ByteTable& table, const Val<U32>& nibbles) {
+// table[n] + 128 for the nibbles in the low halves of the four bytes of `nibbles`. Two prmt look up
+// the lower and the upper eight entries, a third picks between them by the nibbles' top bits.
+inline constexpr uint32_t kTableBias = 128;
+inline Val<U32> LookUp(const ByteTable& table, const Val<U32>& nibbles) {
   const Val<U32> pairs = (nibbles | (nibbles >> 4)) & 0x00ff00ff;
   const Val<U32> packed = (pairs | (pairs >> 8)) & 0xffff;  // four nibbles, a prmt selector
   const Val<U32> low_bits = packed & 0x7777;
@@ -59,7 +48,7 @@ inline Vec<F32, 4> LookUp(const ByteTable& table, const Val<U32>& nibbles) {
   const Val<U32> upper = Permute(Constant<U32>(nibbles, table[2]), table[3], low_bits);
   const Val<U32> pick = ((packed & 0x8888) >> 1) | 0x3210;
   // Flipping the sign bit turns v into v + 128, an unsigned byte.
-  return BytesToF32(Permute(lower, upper, pick) ^ 0x80808080, 128);
+  return Permute(lower, upper, pick) ^ 0x80808080;
 }
 
 // The non-linear four-bit values of iq4_nl and iq4_xs: -127, -104, -83, -65, -49, -35, -22, -10, 1,
