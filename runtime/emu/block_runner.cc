@@ -219,6 +219,8 @@ void BlockRunner::StartBlock(uint64_t linear) {
   block_.all_before = block_.now;
   block_.shadow.block_start = block_.now << kThreadBits;
   std::fill(std::begin(block_.sync), std::end(block_.sync), block_.now);
+  std::fill(std::begin(block_.arrived), std::end(block_.arrived), 0);
+  std::fill(std::begin(block_.arrived_warps), std::end(block_.arrived_warps), 0);
   std::fill(local_defined_.begin(), local_defined_.end(), 0);
   if (!async_.empty()) async_.assign(plan_.launch.num_threads, AsyncQueue());
   for (const PresetRegister& preset : kernel_.presets) {
@@ -282,14 +284,16 @@ bool BlockRunner::RunWarps() {
 
 // Lets go every barrier at which as many threads wait as it expects.
 bool BlockRunner::ReleaseBarriers() {
-  uint32_t arrived[kNumBarriers] = {}, expected[kNumBarriers] = {}, warps[kNumBarriers] = {};
+  uint32_t arrived[kNumBarriers], expected[kNumBarriers], warps[kNumBarriers] = {};
+  std::copy(std::begin(block_.arrived), std::end(block_.arrived), arrived);
+  std::copy(std::begin(block_.arrived_expected), std::end(block_.arrived_expected), expected);
   for (const Warp& warp : warps_) {
     for (int i = 0; i < warp.num_groups; ++i) {
       const Group& group = warp.groups[i];
       if (group.state != Group::kAtBarrier) continue;
       const uint32_t want =
           group.barrier_count != 0 ? group.barrier_count : plan_.launch.num_threads;
-      if (warps[group.barrier] != 0 && expected[group.barrier] != want) {
+      if (arrived[group.barrier] != 0 && expected[group.barrier] != want) {
         block_.fault.kind = FaultKind::kBadBarrier;
         block_.fault.warp = warp.index;
         block_.fault.lane = static_cast<uint32_t>(__builtin_ctz(group.mask));
@@ -329,19 +333,24 @@ void BlockRunner::Release(uint32_t barrier, uint32_t warps) {
       }
     }
   }
+  // What every warp did before it came is ordered before all who waited, and so is whatever was
+  // ordered before that.
   ++block_.now;
+  const uint32_t arrivals = block_.arrived_warps[barrier] & ~warps;
   for (int a = 0; a < n; ++a) {
     uint32_t* row = block_.sync + static_cast<ptrdiff_t>(a) * kMaxWarps;
     uint32_t latest = 0;
     for (int b = 0; b < n; ++b) {
-      if ((warps >> b & 1) != 0) latest = std::max(latest, row[b]);
+      if (((warps | arrivals) >> b & 1) != 0) latest = std::max(latest, row[b]);
     }
     if ((warps >> a & 1) != 0) latest = block_.now;
+    if ((arrivals >> a & 1) != 0) latest = std::max(latest, block_.arrived_time[barrier][a]);
     for (int b = 0; b < n; ++b) {
       if ((warps >> b & 1) != 0) row[b] = latest;
     }
   }
   if (__builtin_popcount(warps) == n) block_.all_before = block_.now;
+  block_.arrived[barrier] = block_.arrived_warps[barrier] = 0;
 }
 
 bool BlockRunner::Deadlock() {

@@ -377,7 +377,8 @@ absl::Status EntryDecoder::DecodeBranch(const Parts& parts) {
   return Error("no such .branchtargets");
 }
 
-// bar.sync a[, b], barrier[.cta].sync[.aligned] a[, b], bar.warp.sync mask
+// bar.sync a[, b], barrier[.cta].sync[.aligned] a[, b], the same with .arrive a, b;
+// bar.warp.sync mask
 absl::Status EntryDecoder::DecodeBarrier(const Parts& parts) {
   Instr instr;
   if (current_->mnemonic == "bar.warp.sync") {
@@ -389,17 +390,21 @@ absl::Status EntryDecoder::DecodeBarrier(const Parts& parts) {
   }
   std::string plain = current_->mnemonic;
   if (parts.size() > 1 && parts[1] == "cta") plain.erase(plain.find(".cta"), 4);
-  if (plain != "bar.sync" && plain != "barrier.sync" && plain != "barrier.sync.aligned") {
+  const bool unaligned = plain == "barrier.sync" || plain == "barrier.arrive";
+  const bool arrive = absl::StrContains(plain, ".arrive");
+  if (plain != "bar.sync" && plain != "bar.arrive" && plain != "barrier.sync.aligned" &&
+      plain != "barrier.arrive.aligned" && !unaligned) {
     return Unknown();
   }
-  PTXSMITH_RETURN_IF_ERROR(ExpectOperands(1, 2));
+  PTXSMITH_RETURN_IF_ERROR(ExpectOperands(arrive ? 2 : 1, 2));
   std::vector<Operand> sources;
   for (const OperandSyntax& operand : current_->operands) {
     PTXSMITH_ASSIGN_OR_RETURN(Operand source, Source(operand, 'w'));
     sources.push_back(source);
   }
   instr.kind = Kind::kBarrier;
-  instr.flag = plain != "barrier.sync";
+  instr.flag = !unaligned;
+  instr.mode = static_cast<uint8_t>(arrive ? BarrierMode::kArrive : BarrierMode::kSync);
   Emit(instr, {}, sources);
   return absl::OkStatus();
 }

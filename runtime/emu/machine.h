@@ -45,7 +45,7 @@ enum class Kind : uint8_t {
   kBranchIndexed,
   kExit,
   kTrap,
-  kBarrier,  // bar.sync, barrier.sync; kAligned: all lanes of the warp together
+  kBarrier,  // flag: all lanes of the warp together; mode: BarrierMode
   kWarpSync,
   kShuffle,
   kVote,
@@ -86,6 +86,7 @@ enum class AtomicType : uint8_t {
   kBF16
 };
 
+enum class BarrierMode : uint8_t { kSync, kArrive };
 enum class ShuffleMode : uint8_t { kUp, kDown, kBfly, kIdx };
 enum class VoteMode : uint8_t { kAll, kAny, kUni, kBallot };
 enum class MatchMode : uint8_t { kAny, kAll };
@@ -268,6 +269,11 @@ struct Block {
   uint32_t all_before = 1;  // accesses before this time are ordered before everything now
   // sync[a * kMaxWarps + b]: what warp a did before this time is ordered before warp b's present.
   uint32_t sync[kMaxWarps * kMaxWarps] = {};
+  // Arrivals by bar.arrive since the barrier was last released: threads, warps and times.
+  uint32_t arrived[kNumBarriers] = {};
+  uint32_t arrived_warps[kNumBarriers] = {};
+  uint32_t arrived_expected[kNumBarriers] = {};
+  uint32_t arrived_time[kNumBarriers][kMaxWarps] = {};
   bool acquired = false;      // has synchronised with other blocks through global memory
   uint64_t instructions = 0;  // of a warp
   uint64_t lane_ops = 0;
