@@ -76,6 +76,7 @@ absl::StatusOr<std::unique_ptr<Transformer>> Transformer::Load(const GgufFile& f
   PTXSMITH_RETURN_IF_ERROR(model->UploadRopeRates(file, device));
   PTXSMITH_RETURN_IF_ERROR(model->BindAll(cache));
   model->logits_.resize(config.vocab_size);
+  model->step_inputs_.resize(model->context_);
   return model;
 }
 
@@ -214,11 +215,11 @@ absl::Status Transformer::Step(TokenId token, bool want_logits) {
     return absl::InvalidArgumentError(
         absl::StrCat("token ", token, " is beyond the vocabulary of ", config_.vocab_size));
   }
-  // The copy of the step before may still read these.
-  PTXSMITH_RETURN_IF_ERROR(stream_.Synchronize());
-  step_inputs_[0] = token;
-  step_inputs_[1] = length_;
-  PTXSMITH_RETURN_IF_ERROR(stream_.CopyToDevice(work_.inputs, step_inputs_, sizeof(step_inputs_)));
+  // After a Reset, copies out of these places may still be under way.
+  if (length_ == 0) PTXSMITH_RETURN_IF_ERROR(stream_.Synchronize());
+  StepInputs& inputs = step_inputs_[length_];
+  inputs = {token, length_};
+  PTXSMITH_RETURN_IF_ERROR(stream_.CopyToDevice(work_.inputs, &inputs, sizeof(inputs)));
   PTXSMITH_RETURN_IF_ERROR(Enqueue(embed_, stream_));
   for (const Layer& layer : layers_) PTXSMITH_RETURN_IF_ERROR(layer.Forward(stream_));
   if (want_logits) {

@@ -109,7 +109,13 @@ class Transformer {
   std::vector<Layer> layers_;
   BoundLaunch output_norm_, output_, argmax_;
 
-  uint32_t step_inputs_[2] = {0, 0};  // token and position on their way to the device
+  // Tokens and positions on their way to the device, one place per position: a step need not wait
+  // for the copies of the steps before it.
+  struct StepInputs {
+    uint32_t token;
+    uint32_t position;
+  };
+  std::vector<StepInputs> step_inputs_;
   std::vector<float> logits_;
 };
 
