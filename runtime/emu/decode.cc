@@ -4,19 +4,14 @@
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_split.h"
 #include "codegen/status_macros.h"
-#include "runtime/emu/convert.h"
 #include "runtime/emu/decoder.h"
 
 namespace ptxsmith::emu {
 namespace {
 
-uint64_t AlignUp(uint64_t value, uint64_t alignment) {
-  return (value + alignment - 1) / alignment * alignment;
-}
-
-// A register file beyond this is no kernel: ptxas gives a thread 255 registers.
-constexpr uint32_t kMaxRegisterBytes = 64u << 20;
-constexpr uint64_t kMaxBankBytes = 64u << 20;
+// A register file beyond this is no kernel's: ptxas gives a thread 255 registers.
+constexpr uint32_t kMaxRegisterBytes = 8u << 20;
+constexpr uint64_t kMaxLocalBytes = 512u << 10;  // per thread, as on GPUs
 
 }  // namespace
 
@@ -65,7 +60,7 @@ absl::Status EntryDecoder::LayOut() {
     symbols_[variable.name] = {variable.space, end};
     end += variable.bytes;
   }
-  if (shared > kMaxBankBytes || local > kMaxBankBytes / kLanes) {
+  if (shared > kMaxBankBytes || local > kMaxLocalBytes) {
     return absl::InvalidArgumentError(absl::StrCat(
         "entry ", entry_.name, ": ", shared, " bytes of shared and ", local, " of local memory"));
   }
@@ -407,183 +402,6 @@ absl::Status EntryDecoder::DecodeBarrier(const Parts& parts) {
   instr.mode = static_cast<uint8_t>(arrive ? BarrierMode::kArrive : BarrierMode::kSync);
   Emit(instr, {}, sources);
   return absl::OkStatus();
-}
-
-absl::Status EntryDecoder::DecodeCvt(const Parts& parts) {
-  // The common pairs have a vectorised row; it wants registers of exactly its types.
-  if (const auto it = ops_.find(current_->mnemonic); it != ops_.end()) {
-    const absl::string_view signature = it->second->signature;
-    bool exact = current_->operands.size() == signature.size();
-    for (size_t i = 0; exact && i < signature.size(); ++i) {
-      const OperandSyntax& operand = current_->operands[i];
-      const int bits = signature[i] == 'h' ? 16 : signature[i] == 'd' ? 64 : 32;
-      exact =
-          operand.kind != OperandSyntax::kRegister || entry_.registers[operand.reg].bits == bits;
-    }
-    if (exact) return DecodeTableOp(*it->second);
-  }
-  struct Name {
-    absl::string_view name;
-    NumberType type;
-    bool pair;
-  };
-  static constexpr Name kNames[] = {
-      {"u8", NumberType::kU8, false},      {"s8", NumberType::kS8, false},
-      {"u16", NumberType::kU16, false},    {"s16", NumberType::kS16, false},
-      {"u32", NumberType::kU32, false},    {"s32", NumberType::kS32, false},
-      {"u64", NumberType::kU64, false},    {"s64", NumberType::kS64, false},
-      {"f16", NumberType::kF16, false},    {"bf16", NumberType::kBF16, false},
-      {"f32", NumberType::kF32, false},    {"f64", NumberType::kF64, false},
-      {"f16x2", NumberType::kF16, true},   {"bf16x2", NumberType::kBF16, true},
-      {"e4m3x2", NumberType::kE4M3, true}, {"e5m2x2", NumberType::kE5M2, true}};
-  if (parts.size() < 3) return Unknown();
-  const Name* to = nullptr;
-  const Name* from = nullptr;
-  for (const Name& name : kNames) {
-    if (name.name == parts[parts.size() - 2]) to = &name;
-    if (name.name == parts.back()) from = &name;
-  }
-  if (to == nullptr || from == nullptr) return Unknown();
-  Conversion how;
-  how.to = to->type;
-  how.from = from->type;
-  bool rounds = false;
-  for (size_t i = 1; i + 2 < parts.size(); ++i) {
-    const absl::string_view part = parts[i];
-    static constexpr std::pair<absl::string_view, Rounding> kRoundings[] = {
-        {"rn", Rounding::kNearestEven}, {"rna", Rounding::kNearestAway},
-        {"rz", Rounding::kZero},        {"rp", Rounding::kUp},
-        {"rm", Rounding::kDown},        {"rni", Rounding::kNearestEven},
-        {"rzi", Rounding::kZero},       {"rpi", Rounding::kUp},
-        {"rmi", Rounding::kDown}};
-    const auto* rounding = std::find_if(std::begin(kRoundings), std::end(kRoundings),
-                                        [&](const auto& r) { return r.first == part; });
-    if (rounding != std::end(kRoundings)) {
-      how.rounding = rounding->second;
-      how.integral = part.back() == 'i';
-      rounds = true;
-    } else if (part == "ftz") {
-      how.ftz = true;
-    } else if (part == "sat") {
-      how.saturate = true;
-    } else if (part == "satfinite") {
-      how.finite = true;
-    } else if (part == "relu") {
-      how.relu = true;
-    } else {
-      return Unknown();
-    }
-  }
-  const bool narrows = IsFloat(how.to) != IsFloat(how.from) ||
-                       (IsFloat(how.to) && BitWidth(how.to) < BitWidth(how.from));
-  if (narrows && !rounds) return Error("needs a rounding modifier");
-  how.unpack = to->pair && from->pair;
-  how.pair = to->pair && !from->pair;
-  if (from->pair && !to->pair) return Unknown();
-  PTXSMITH_RETURN_IF_ERROR(ExpectOperands(how.pair ? 3 : 2, how.pair ? 3 : 2));
-  const int to_bits = BitWidth(how.to) * (to->pair ? 2 : 1);
-  const int from_bits = BitWidth(how.from) * (from->pair ? 2 : 1);
-  PTXSMITH_ASSIGN_OR_RETURN(Operand a, WideSource(current_->operands[1], from_bits));
-  Operand b = a;
-  if (how.pair) {
-    PTXSMITH_ASSIGN_OR_RETURN(b, WideSource(current_->operands[2], from_bits));
-  }
-  PTXSMITH_ASSIGN_OR_RETURN(Operand dst, WideDestination(current_->operands[0], to_bits));
-  if (a.bytes != b.bytes) return Error("sources of different width");
-  how.source_bytes = a.bytes;
-  how.register_bits = dst.bits;
-  Instr instr;
-  instr.kind = Kind::kLane;
-  instr.lane = dst.bytes == 8 ? backend_.convert64 : backend_.convert32;
-  Emit(instr, {dst}, {a, b, ConstantOperand(PackConversion(how), 4)});
-  return absl::OkStatus();
-}
-
-namespace {
-
-// Places module variables; `.const` bytes and `.global` variables go to the program.
-absl::Status LayOutModule(const ModuleSyntax& module, Program& program, ModuleLayout& layout) {
-  uint64_t shared = 0;
-  for (const VariableSyntax& variable : module.variables) {
-    Symbol symbol{variable.space, 0};
-    if (variable.space == SpaceKind::kShared) {
-      if (variable.dynamic) {
-        layout.dynamic_shared.push_back(variable);
-        continue;
-      }
-      symbol.offset = AlignUp(shared, variable.alignment);
-      shared = symbol.offset + variable.bytes;
-    } else if (variable.space == SpaceKind::kConst) {
-      symbol.offset = AlignUp(program.constants.size(), variable.alignment);
-      if (symbol.offset + variable.bytes > kMaxBankBytes) shared = kMaxBankBytes + 1;
-      program.constants.resize(std::min(symbol.offset + variable.bytes, kMaxBankBytes));
-      std::copy(variable.initial.begin(), variable.initial.end(),
-                program.constants.begin() +
-                    static_cast<int64_t>(std::min<uint64_t>(
-                        symbol.offset, program.constants.size() - variable.initial.size())));
-    } else {
-      symbol.offset = program.globals.size();
-      program.globals.push_back({variable.name, variable.bytes, variable.initial});
-    }
-    if (shared > kMaxBankBytes) {
-      return absl::InvalidArgumentError(absl::StrCat("PTX line ", variable.line, ": variable ",
-                                                     variable.name, " does not fit its space"));
-    }
-    layout.symbols[variable.name] = symbol;
-  }
-  layout.static_shared = static_cast<uint32_t>(shared);
-  return absl::OkStatus();
-}
-
-}  // namespace
-
-const Backend& BestBackend() {
-  if (__builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512bw") &&
-      __builtin_cpu_supports("avx512dq") && __builtin_cpu_supports("avx512vl") &&
-      __builtin_cpu_supports("avx512cd")) {
-    return V4Backend();
-  }
-  if (__builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma") &&
-      __builtin_cpu_supports("bmi2")) {
-    return V3Backend();
-  }
-  return BaselineBackend();
-}
-
-const Kernel* Program::Find(absl::string_view name) const {
-  for (const auto& kernel : kernels) {
-    if (kernel->name == name) return kernel.get();
-  }
-  return nullptr;
-}
-
-absl::StatusOr<std::shared_ptr<const Program>> ParseProgram(absl::string_view text,
-                                                            const Backend& backend) {
-  PTXSMITH_ASSIGN_OR_RETURN(const ModuleSyntax module, ParseModule(text));
-  auto program = std::make_shared<Program>();
-  program->sm = module.sm;
-  program->version_major = module.version_major;
-  program->version_minor = module.version_minor;
-  program->backend = &backend;
-  for (absl::string_view line : absl::StrSplit(text, '\n')) program->lines.emplace_back(line);
-  ModuleLayout layout;
-  PTXSMITH_RETURN_IF_ERROR(LayOutModule(module, *program, layout));
-  OpMap ops;
-  for (size_t t = 0; t < backend.num_tables; ++t) {
-    for (size_t i = 0; i < backend.tables[t].count; ++i) {
-      const LaneOp& op = backend.tables[t].rows[i];
-      ops.emplace(op.name, &op);
-    }
-  }
-  for (const EntrySyntax& entry : module.entries) {
-    PTXSMITH_ASSIGN_OR_RETURN(auto kernel, EntryDecoder(layout, entry, ops, backend).Run());
-    if (program->Find(kernel->name) != nullptr) {
-      return absl::InvalidArgumentError(
-          absl::StrCat("PTX line ", entry.line, ": entry ", entry.name, " defined twice"));
-    }
-    program->kernels.push_back(std::move(kernel));
-  }
-  return std::shared_ptr<const Program>(std::move(program));
 }
 
 }  // namespace ptxsmith::emu

@@ -23,6 +23,14 @@
 
 namespace ptxsmith::emu {
 
+// Banks of constants, parameters and static shared memory beyond this are no GPU's.
+constexpr uint64_t kMaxBankBytes = 64u << 20;
+
+// REQUIRES: `alignment` is a power of two.
+constexpr uint64_t AlignUp(uint64_t value, uint64_t alignment) {
+  return (value + alignment - 1) & ~(alignment - 1);
+}
+
 // Where a name lives and its offset in that space (globals: the index of the variable).
 struct Symbol {
   SpaceKind space = SpaceKind::kGlobal;

@@ -9,8 +9,9 @@
 #include "absl/strings/numbers.h"
 #include "absl/strings/str_cat.h"
 #include "codegen/status_macros.h"
-#include "runtime/emu/lexer.h"
+#include "runtime/emu/literal.h"
 #include "runtime/emu/syntax.h"
+#include "runtime/emu/token_cursor.h"
 
 namespace ptxsmith::emu {
 namespace {
@@ -33,6 +34,19 @@ uint8_t TypeBits(absl::string_view type) {
   return 0;
 }
 
+// The space a variable is declared in; nothing when `word` is no such directive.
+std::optional<SpaceKind> SpaceOf(absl::string_view word) {
+  static constexpr std::pair<absl::string_view, SpaceKind> kSpaces[] = {
+      {".global", SpaceKind::kGlobal},
+      {".shared", SpaceKind::kShared},
+      {".local", SpaceKind::kLocal},
+      {".const", SpaceKind::kConst}};
+  for (const auto& [name, space] : kSpaces) {
+    if (name == word) return space;
+  }
+  return std::nullopt;
+}
+
 // Names visible in one `{}` of a body.
 struct Scope {
   int id = 0;
@@ -41,55 +55,20 @@ struct Scope {
   absl::flat_hash_map<std::string, bool> labels;
 };
 
-class Parser {
+class Parser : private TokenCursor {
  public:
-  explicit Parser(std::vector<Token> tokens) : tokens_(std::move(tokens)) {}
+  explicit Parser(std::vector<Token> tokens) : TokenCursor(std::move(tokens)) {}
 
   absl::StatusOr<ModuleSyntax> Run();
 
  private:
-  const Token& Peek(size_t ahead = 0) const {
-    return tokens_[std::min(at_ + ahead, tokens_.size() - 1)];
-  }
-  const Token& Next() {
-    const Token& token = Peek();
-    if (at_ + 1 < tokens_.size()) ++at_;
-    return token;
-  }
-  bool TakeIf(char c) {
-    if (!Peek().Is(c)) return false;
-    Next();
-    return true;
-  }
-  bool TakeIfWord(absl::string_view word) {
-    if (Peek().kind != Token::kWord || Peek().text != word) return false;
-    Next();
-    return true;
-  }
-  absl::Status Error(absl::string_view what) const {
-    const Token& t = Peek();
-    return absl::InvalidArgumentError(absl::StrCat("PTX line ", t.line, ": ", what,
-                                                   t.kind == Token::kEnd
-                                                       ? std::string(" at the end of the text")
-                                                       : absl::StrCat(" near '", t.text, "'")));
-  }
-  absl::Status Expect(char c) {
-    if (TakeIf(c)) return absl::OkStatus();
-    return Error(absl::StrCat("expected '", std::string(1, c), "'"));
-  }
-  absl::StatusOr<std::string> ExpectWord(absl::string_view what) {
-    if (Peek().kind != Token::kWord) return Error(absl::StrCat("expected ", what));
-    return std::string(Next().text);
-  }
   absl::StatusOr<uint64_t> ExpectUnsigned(uint64_t limit, absl::string_view what);
-  absl::Status SkipPast(char c);
-  absl::Status SkipBraces();
 
   absl::Status ParseVersionAndTarget();
   absl::Status ParseEntry();
   absl::Status ParseTuningDirective(absl::string_view directive);
   absl::StatusOr<VariableSyntax> ParseVariable(SpaceKind space, bool is_extern);
-  absl::StatusOr<std::vector<VariableSyntax>> ParseVariables(SpaceKind space, bool is_extern);
+  absl::Status DeclareVariable(SpaceKind space, bool is_extern, std::vector<VariableSyntax>& list);
   absl::Status ParseInitializer(uint32_t element_bytes, VariableSyntax& variable);
   absl::Status ParseRegisters();
   absl::Status ParseBody();
@@ -102,9 +81,8 @@ class Parser {
   void OpenScope();
   absl::Status ResolveLabels();
 
-  std::vector<Token> tokens_;
-  size_t at_ = 0;
   ModuleSyntax module_;
+  uint64_t initialized_bytes_ = 0;
   EntrySyntax entry_;
   std::vector<Scope> scopes_;
   int next_scope_ = 0;
@@ -120,26 +98,6 @@ absl::StatusOr<uint64_t> Parser::ExpectUnsigned(uint64_t limit, absl::string_vie
     return Error(absl::StrCat(what, " is not a number up to ", limit));
   }
   return number.bits;
-}
-
-absl::Status Parser::SkipPast(char c) {
-  while (!Peek().Is(c)) {
-    if (Peek().kind == Token::kEnd) return Error(absl::StrCat("no '", std::string(1, c), "'"));
-    Next();
-  }
-  Next();
-  return absl::OkStatus();
-}
-
-absl::Status Parser::SkipBraces() {
-  PTXSMITH_RETURN_IF_ERROR(Expect('{'));
-  for (int depth = 1; depth > 0;) {
-    if (Peek().kind == Token::kEnd) return Error("no matching '}'");
-    if (Peek().Is('{')) ++depth;
-    if (Peek().Is('}')) --depth;
-    Next();
-  }
-  return absl::OkStatus();
 }
 
 absl::Status Parser::ParseVersionAndTarget() {
@@ -183,12 +141,8 @@ absl::StatusOr<ModuleSyntax> Parser::Run() {
     }
     if (word == ".entry") {
       PTXSMITH_RETURN_IF_ERROR(ParseEntry());
-    } else if (word == ".global" || word == ".const" || word == ".shared") {
-      const SpaceKind space = word == ".global"  ? SpaceKind::kGlobal
-                              : word == ".const" ? SpaceKind::kConst
-                                                 : SpaceKind::kShared;
-      PTXSMITH_ASSIGN_OR_RETURN(auto variables, ParseVariables(space, is_extern));
-      for (VariableSyntax& v : variables) module_.variables.push_back(std::move(v));
+    } else if (const std::optional<SpaceKind> space = SpaceOf(word); space.has_value()) {
+      PTXSMITH_RETURN_IF_ERROR(DeclareVariable(*space, is_extern, module_.variables));
     } else if (word == ".file" || word == ".loc") {
       while (Peek().line == line && Peek().kind != Token::kEnd) Next();
     } else if (word == ".section") {
@@ -301,6 +255,8 @@ absl::StatusOr<VariableSyntax> Parser::ParseVariable(SpaceKind space, bool is_ex
     PTXSMITH_RETURN_IF_ERROR(ParseInitializer(element_bits / 8, variable));
     if (open) variable.bytes = variable.initial.size();
     if (variable.initial.size() > variable.bytes) return Error("initializer longer than its array");
+    initialized_bytes_ += variable.bytes;
+    if (initialized_bytes_ > kMaxVariableBytes) return Error("initializers too large");
     variable.initial.resize(variable.bytes);
   } else if (open && !is_extern) {
     return Error(absl::StrCat("array ", variable.name, " without a size"));
@@ -323,14 +279,11 @@ absl::Status Parser::ParseInitializer(uint32_t element_bytes, VariableSyntax& va
   return depth == 0 ? absl::OkStatus() : Error("expected '}'");
 }
 
-absl::StatusOr<std::vector<VariableSyntax>> Parser::ParseVariables(SpaceKind space,
-                                                                   bool is_extern) {
-  std::vector<VariableSyntax> variables;
+absl::Status Parser::DeclareVariable(SpaceKind space, bool is_extern,
+                                     std::vector<VariableSyntax>& list) {
   PTXSMITH_ASSIGN_OR_RETURN(VariableSyntax variable, ParseVariable(space, is_extern));
-  variables.push_back(std::move(variable));
-  if (Peek().Is(',')) return Error("one variable per declaration, please; found");
-  PTXSMITH_RETURN_IF_ERROR(Expect(';'));
-  return variables;
+  list.push_back(std::move(variable));
+  return Expect(';');
 }
 
 void Parser::OpenScope() {
@@ -428,16 +381,9 @@ absl::Status Parser::ParseStatement() {
   if (Peek().kind == Token::kWord && Peek().text[0] == '.') {
     const std::string word(Next().text);
     if (word == ".reg") return ParseRegisters();
-    if (word == ".shared" || word == ".local" || word == ".const" || word == ".global") {
-      const SpaceKind space = word == ".shared"  ? SpaceKind::kShared
-                              : word == ".local" ? SpaceKind::kLocal
-                              : word == ".const" ? SpaceKind::kConst
-                                                 : SpaceKind::kGlobal;
-      PTXSMITH_ASSIGN_OR_RETURN(auto variables, ParseVariables(space, false));
-      auto& list = space == SpaceKind::kShared || space == SpaceKind::kLocal ? entry_.variables
-                                                                             : module_.variables;
-      for (VariableSyntax& v : variables) list.push_back(std::move(v));
-      return absl::OkStatus();
+    if (const std::optional<SpaceKind> space = SpaceOf(word); space.has_value()) {
+      const bool own = *space == SpaceKind::kShared || *space == SpaceKind::kLocal;
+      return DeclareVariable(*space, false, own ? entry_.variables : module_.variables);
     }
     if (word == ".pragma") return SkipPast(';');
     if (word == ".loc" || word == ".file") {
@@ -541,55 +487,10 @@ absl::StatusOr<OperandSyntax> Parser::ParseOperand(int depth) {
 
 absl::StatusOr<OperandSyntax> Parser::ParseNumber(bool minus) {
   if (Peek().kind != Token::kNumber) return Error("expected a number");
-  const absl::string_view text = Peek().text;
-  OperandSyntax number;
-  number.kind = OperandSyntax::kInteger;
-  const auto hex = [](absl::string_view digits, size_t length, uint64_t& value) {
-    if (digits.empty() || digits.size() > length) return false;
-    value = 0;
-    for (char c : digits) {
-      if (!absl::ascii_isxdigit(c)) return false;
-      const char l = absl::ascii_tolower(c);
-      value = value * 16 + (absl::ascii_isdigit(l) ? l - '0' : l - 'a' + 10);
-    }
-    return true;
-  };
-  const absl::string_view prefix = text.substr(0, 2);
-  bool ok = true;
-  if (prefix == "0f" || prefix == "0F") {
-    number.kind = OperandSyntax::kFloat32;
-    ok = text.size() == 10 && hex(text.substr(2), 8, number.bits);
-    if (minus) number.bits ^= 0x80000000u;
-  } else if (prefix == "0d" || prefix == "0D") {
-    number.kind = OperandSyntax::kFloat64;
-    ok = text.size() == 18 && hex(text.substr(2), 16, number.bits);
-    if (minus) number.bits ^= uint64_t{1} << 63;
-  } else if (text.find('.') != absl::string_view::npos) {
-    number.kind = OperandSyntax::kFloat64;
-    double value = 0;
-    ok = absl::SimpleAtod(text, &value);
-    if (minus) value = -value;
-    __builtin_memcpy(&number.bits, &value, sizeof(value));
-  } else {
-    absl::string_view digits = text;
-    if (digits.back() == 'U' || digits.back() == 'u') digits.remove_suffix(1);
-    if (prefix == "0x" || prefix == "0X") {
-      ok = hex(digits.substr(2), 16, number.bits);
-    } else if (prefix == "0b" || prefix == "0B") {
-      number.bits = 0;
-      ok = digits.size() > 2 && digits.size() <= 66;
-      for (char c : digits.substr(2)) {
-        ok = ok && (c == '0' || c == '1');
-        number.bits = number.bits * 2 + (c == '1');
-      }
-    } else {
-      ok = absl::SimpleAtoi(digits, &number.bits);
-    }
-    if (minus) number.bits = 0 - number.bits;
-  }
-  if (!ok) return Error("malformed number");
+  const std::optional<OperandSyntax> number = ParseLiteral(Peek().text, minus);
+  if (!number.has_value()) return Error("malformed number");
   Next();
-  return number;
+  return *number;
 }
 
 absl::Status Parser::ResolveLabels() {
