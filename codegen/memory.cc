@@ -74,4 +74,25 @@ void Address::Store(const char* suffix, uint32_t elem_bytes, absl::Span<const ir
   recorder->Append(std::move(instr));
 }
 
+Address SelectAddress(const Pred& p, const Address& a, const Address& b) {
+  if (p.constant()) return *p.constant() ? a : b;
+  const bool global = a.space == Space::kGlobal;
+  const RegClass cls = global ? RegClass::kB64 : RegClass::kB32;
+  // The address itself, without a constant beside it.
+  const auto whole = [&](const Address& address) {
+    if (address.offset == 0) return address.base;
+    return address.recorder->Emit(
+        cls, global ? "add.u64" : "add.u32",
+        {address.base, Recorder::Int(static_cast<uint64_t>(address.offset))}, {});
+  };
+  Address selected = a;
+  const ir::Operand first = whole(a);
+  selected.base =
+      a.recorder->Emit(cls, global ? "selp.u64" : "selp.u32", {first, whole(b), p.ir()}, {});
+  selected.offset = 0;
+  selected.alignment = std::min(a.alignment, b.alignment);
+  selected.constant = a.constant && b.constant;
+  return selected;
+}
+
 }  // namespace ptxsmith

@@ -43,6 +43,9 @@ struct Address {
              SourceLoc loc) const;
 };
 
+// p ? a : b, with what is known of both. Both are of the same space.
+Address SelectAddress(const Pred& p, const Address& a, const Address& b);
+
 template <class T, bool kReads, bool kWrites>
 class Pointer {
  public:
@@ -84,6 +87,11 @@ class Pointer {
   template <class U>
   Pointer<U, kReads, kWrites> As() const {
     return Pointer<U, kReads, kWrites>(address_);
+  }
+
+  // p ? a : b: selp.u64 (global) or selp.u32 (shared)
+  friend Pointer Select(const Pred& p, const Pointer& a, const Pointer& b) {
+    return Pointer(SelectAddress(p, a.address_, b.address_));
   }
 
  private:

@@ -15,6 +15,38 @@ Vec<F32, 2> UnpackHalf2(const Val<U32>& word, SourceLoc loc) {
       [&](size_t i) { return ToF32(Val<F16>(recorder, recorder->RegOperand(halves[i])), loc); });
 }
 
+Val<U32> PackHalf2(const Val<F32>& low, const Val<F32>& high, SourceLoc loc) {
+  Recorder* recorder = low.recorder();
+  if (recorder->kernel().target.sm >= 80) {
+    return {recorder,
+            recorder->Emit(RegClass::kB32, "cvt.rn.f16x2.f32", {high.ir(), low.ir()}, loc)};
+  }
+  ir::Instr join;
+  join.mnemonic = "mov.b32";
+  join.dst = {recorder->NewReg(RegClass::kB32)};
+  join.src = {ToF16(low, loc).ir(), ToF16(high, loc).ir()};
+  join.groups = {2};
+  join.loc = loc;
+  const ir::RegId word = join.dst[0];
+  recorder->Append(std::move(join));
+  return {recorder, recorder->RegOperand(word)};
+}
+
+Val<U32> PackBF16x2(const Val<F32>& low, const Val<F32>& high, SourceLoc loc) {
+  Recorder* recorder = low.recorder();
+  if (recorder->kernel().target.sm >= 80) {
+    return {recorder,
+            recorder->Emit(RegClass::kB32, "cvt.rn.bf16x2.f32", {high.ir(), low.ir()}, loc)};
+  }
+  // Adding half of the last place that stays, less one where that place is even, rounds by carry.
+  const auto rounded = [&](const Val<F32>& value) {
+    const Val<U32> bits = Bitcast<U32>(value, loc);
+    return Select<U32>(value == value, bits + (Bits(bits, 16, 1, loc) + 0x7fff), 0x7fffffff);
+  };
+  const Val<U32> low_bits = rounded(low);
+  return Permute(low_bits, rounded(high), 0x7632, loc);
+}
+
 Vec<F32, 4> BytesToF32(const Val<U32>& word, uint32_t bias, SourceLoc loc) {
   constexpr uint32_t kTwo23 = 0x4b000000;  // the bits of 8388608.0f
   const float subtract = 8388608.0f + static_cast<float>(bias);

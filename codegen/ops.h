@@ -72,6 +72,13 @@ inline Val<F16> ToF16(Operand<F32> a, SourceLoc loc = SourceLoc::Here()) {
   return {a.recorder, a.recorder->Emit(RegClass::kB16, "cvt.rn.f16.f32", {a.ir}, loc)};
 }
 
+// Both rounded to nearest even, `low` in the low half. From sm_80 on cvt.rn.f16x2.f32, before it
+// cvt.rn.f16.f32 twice and mov.b32.
+Val<U32> PackHalf2(const Val<F32>& low, const Val<F32>& high, SourceLoc loc = SourceLoc::Here());
+// The same for bf16: from sm_80 on cvt.rn.bf16x2.f32, before it integer arithmetic. NaN gives the
+// one NaN 0x7fff in both.
+Val<U32> PackBF16x2(const Val<F32>& low, const Val<F32>& high, SourceLoc loc = SourceLoc::Here());
+
 // The same 32 bits under another type: mov.b32, or nothing between U32 and S32.
 template <class To, class From>
 Val<To> Bitcast(const Val<From>& a, SourceLoc loc = SourceLoc::Here()) {
@@ -97,6 +104,13 @@ inline Val<U32> Permute(Operand<U32> a, Operand<U32> b, Operand<U32> selector,
                         SourceLoc loc = SourceLoc::Here()) {
   Recorder* recorder = a.recorder ? a.recorder : b.recorder ? b.recorder : selector.recorder;
   return {recorder, recorder->Emit(RegClass::kB32, "prmt.b32", {a.ir, b.ir, selector.ir}, loc)};
+}
+
+// c + the dot product of the four signed bytes of a and of b, wrapping: dp4a.s32.s32
+inline Val<S32> Dp4a(Operand<U32> a, Operand<U32> b, Operand<S32> c,
+                     SourceLoc loc = SourceLoc::Here()) {
+  Recorder* recorder = a.recorder ? a.recorder : b.recorder ? b.recorder : c.recorder;
+  return {recorder, recorder->Emit(RegClass::kB32, "dp4a.s32.s32", {a.ir, b.ir, c.ir}, loc)};
 }
 
 // The two f16 of a word, widened; low half first: mov.b32 {lo, hi}, cvt.f32.f16 twice

@@ -196,7 +196,15 @@ class Printer {
       default: {
         std::vector<std::string> parts;
         if (!instr.dst.empty()) parts.push_back(List(instr.dst, reg));
-        for (const ir::Operand& src : instr.src) parts.push_back(Text(src));
+        const absl::Span<const ir::Operand> sources(instr.src);
+        if (instr.groups.empty()) {
+          for (const ir::Operand& src : sources) parts.push_back(Text(src));
+        }
+        size_t first = 0;
+        for (const size_t size : instr.groups) {
+          parts.push_back(List(sources.subspan(first, size), operand));
+          first += size;
+        }
         Statement(instr.mnemonic, absl::StrJoin(parts, ", "), instr.loc);
         break;
       }

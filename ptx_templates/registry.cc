@@ -10,6 +10,7 @@
 #include "ptx_templates/elementwise.h"
 #include "ptx_templates/embed_row.h"
 #include "ptx_templates/gemv.h"
+#include "ptx_templates/gemv_q8_1.h"
 #include "ptx_templates/kv_append.h"
 #include "ptx_templates/rms_norm.h"
 #include "ptx_templates/rope.h"
@@ -34,6 +35,7 @@ constexpr Family MakeFamily() {
 
 constexpr Family kFamilies[] = {
     MakeFamily<GemvSpec, BuildGemv, GemvVariants>(),
+    MakeFamily<GemvQ8_1Spec, BuildGemvQ8_1, GemvQ8_1Variants>(),
     MakeFamily<RmsNormSpec, BuildRmsNorm, RmsNormVariants>(),
     MakeFamily<RopeSpec, BuildRope, RopeVariants>(),
     MakeFamily<KvAppendSpec, BuildKvAppend, KvAppendVariants>(),

@@ -1,41 +1,51 @@
-#include <algorithm>
-#include <memory>
+#include "ptx_templates/gemv.h"
 
 #include "absl/strings/str_cat.h"
-#include "ptx_templates/gemv.h"
+#include "ptx_templates/gemv_q8_1.h"
 #include "tests/ptx_templates/kernel_cases.h"
+#include "tests/reference/projection.h"
 #include "tests/util/expect_close.h"
 #include "tests/util/rng.h"
 
 namespace ptxsmith {
 namespace {
 
-// The reference row by row: the decoded weights of a large matrix need not exist at once.
-reference::Expected Reference(QuantType type, const Bytes& w, const std::vector<float>& x,
-                              uint32_t n) {
-  const size_t row_bytes = w.size() / n;
-  reference::Expected y;
-  for (uint32_t r = 0; r < n; ++r) {
-    const absl::Span<const uint8_t> row(w.data() + r * row_bytes, row_bytes);
-    const reference::Expected one = reference::Gemv(reference::Decode(type, row), x);
-    y.value.push_back(one.value[0]);
-    y.bound.push_back(one.bound[0]);
+template <class Spec>
+absl::StatusOr<KernelSpec> BuildOf(const Spec& spec, const Target& target) {
+  if constexpr (std::is_same_v<Spec, GemvSpec>) {
+    return BuildGemv(spec, target);
+  } else {
+    return BuildGemvQ8_1(spec, target);
   }
-  return y;
 }
 
-CaseMaker Case(const GemvSpec& spec, uint32_t k, uint32_t n, Values weights, Values inputs,
+template <class Spec>
+CaseMaker Case(const Spec& spec, uint32_t k, uint32_t n, Values weights, Values inputs,
                uint64_t seed) {
+  constexpr bool kQ8_1 = std::is_same_v<Spec, GemvQ8_1Spec>;
   const auto body = [=] {
     Rng rng(seed);
     const QuantTypeInfo& info = Info(spec.quant);
     const Bytes w = rng.Blocks(spec.quant, size_t{k} / info.block_weights * n, weights);
-    const std::vector<float> x = rng.Floats(inputs, k);
-    KernelCase result = CaseOf(spec, BuildGemv);
-    result.args = {Bytes(n * sizeof(float)), w, ToBytes(x)};
+    std::vector<float> x = rng.Floats(inputs, size_t{k} * spec.m);
+    const std::vector<float> bias = rng.Floats(Values::kNormal, n);
+    const std::vector<float> before = rng.Floats(Values::kNormal, size_t{n} * spec.m);
+    KernelCase result = CaseOf<Spec>(spec, BuildOf<Spec>);
+    result.args = {ToBytes(before), w};
+    if (kQ8_1) {
+      const Bytes blocks = reference::QuantizeQ8_1(x);
+      x = reference::DequantizeQ8_1(blocks);
+      result.args.emplace_back(blocks);
+    } else {
+      result.args.emplace_back(ToBytes(x));
+    }
+    if (spec.bias) result.args.emplace_back(ToBytes(bias));
     if (!spec.k) result.args.emplace_back(k);
     if (!spec.n) result.args.emplace_back(n);
-    const reference::Expected want = Reference(spec.quant, w, x, n);
+    const reference::Expected want = reference::Project(
+        {spec.quant, w, n}, x,
+        {.bias = spec.bias ? absl::MakeConstSpan(bias) : absl::Span<const float>(),
+         .before = spec.residual ? absl::MakeConstSpan(before) : absl::Span<const float>()});
     result.check = [want](absl::Span<const Bytes> after) {
       return IsClose(FromBytes<float>(after[0]), want);
     };
@@ -44,24 +54,24 @@ CaseMaker Case(const GemvSpec& spec, uint32_t k, uint32_t n, Values weights, Val
   return {FieldsText(spec),
           absl::StrCat("k=", k, " n=", n, " weights=", ToString(weights), " x=", ToString(inputs),
                        " seed=", seed),
-          uint64_t{k} * n, body};
+          uint64_t{k} * n * spec.m, body};
 }
 
-}  // namespace
-
-std::vector<CaseMaker> GemvCases(uint64_t seed) {
-  constexpr uint64_t kSmall = 200'000;  // weights of a matrix cheap enough for every distribution
+template <class Spec>
+std::vector<CaseMaker> Cases(const std::vector<Spec>& variants, uint64_t seed) {
+  constexpr uint64_t kSmall = 200'000;  // products cheap enough for every distribution
   std::vector<CaseMaker> cases;
-  const auto add = [&](const GemvSpec& spec, uint32_t k, uint32_t n) {
+  const auto add = [&](const Spec& spec, uint32_t k, uint32_t n) {
+    const uint64_t work = uint64_t{k} * n * spec.m;
     for (Values values : kAllValues) {
-      if (values != Values::kNormal && uint64_t{k} * n > kSmall) continue;
+      if (values != Values::kNormal && work > kSmall) continue;
       cases.push_back(Case(spec, k, n, values, values, seed));
     }
-    if (uint64_t{k} * n > kSmall) return;
+    if (work > kSmall) return;
     cases.push_back(Case(spec, k, n, Values::kLargest, Values::kNormal, seed));
     cases.push_back(Case(spec, k, n, Values::kNormal, Values::kHeavyTailed, seed));
   };
-  for (const GemvSpec& spec : GemvVariants()) {
+  for (const Spec& spec : variants) {
     const uint32_t chunk = DecoderFor(spec.quant).chunk_weights;
     for (uint32_t chunks : {1, 9, 12}) {
       if (spec.k && chunks > 1) continue;
@@ -73,5 +83,10 @@ std::vector<CaseMaker> GemvCases(uint64_t seed) {
   }
   return cases;
 }
+
+}  // namespace
+
+std::vector<CaseMaker> GemvCases(uint64_t seed) { return Cases(GemvVariants(), seed); }
+std::vector<CaseMaker> GemvQ8_1Cases(uint64_t seed) { return Cases(GemvQ8_1Variants(), seed); }
 
 }  // namespace ptxsmith

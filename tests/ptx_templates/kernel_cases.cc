@@ -4,9 +4,10 @@ namespace ptxsmith {
 namespace {
 
 constexpr CaseFamily kFamilies[] = {
-    {"gemv", GemvCases},     {"embed_row", EmbedRowCases}, {"rms_norm", RmsNormCases},
-    {"rope", RopeCases},     {"kv_append", KvAppendCases}, {"attention", AttentionCases},
-    {"swiglu", SwigluCases}, {"argmax", ArgmaxCases},      {"residual_add", ResidualAddCases},
+    {"gemv_q8_1", GemvQ8_1Cases},       {"gemv", GemvCases},     {"embed_row", EmbedRowCases},
+    {"rms_norm", RmsNormCases},         {"rope", RopeCases},     {"kv_append", KvAppendCases},
+    {"attention", AttentionCases},      {"swiglu", SwigluCases}, {"argmax", ArgmaxCases},
+    {"residual_add", ResidualAddCases},
 };
 
 }  // namespace

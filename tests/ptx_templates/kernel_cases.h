@@ -20,6 +20,7 @@
 namespace ptxsmith {
 
 std::vector<CaseMaker> GemvCases(uint64_t seed);
+std::vector<CaseMaker> GemvQ8_1Cases(uint64_t seed);
 std::vector<CaseMaker> EmbedRowCases(uint64_t seed);
 std::vector<CaseMaker> RmsNormCases(uint64_t seed);
 std::vector<CaseMaker> RopeCases(uint64_t seed);

@@ -1,0 +1,42 @@
+// Products of quantised matrices with the activations of several tokens, and the q8_1 form of
+// activations: references of the kernels around matrix-vector products. Pure functions.
+//
+//   Expected y = Project({QuantType::kQ4K, w, rows}, x, {.bias = b});   // [tokens][rows]
+#ifndef PTXSMITH_TESTS_REFERENCE_PROJECTION_H_
+#define PTXSMITH_TESTS_REFERENCE_PROJECTION_H_
+
+#include <cstdint>
+#include <vector>
+
+#include "absl/types/span.h"
+#include "tests/reference/ops.h"
+
+namespace ptxsmith::reference {
+
+// A matrix as it lies in a file: `rows` rows of equal length.
+struct Matrix {
+  QuantType type;
+  absl::Span<const uint8_t> bytes;
+  size_t rows;
+};
+
+struct Epilogue {
+  absl::Span<const float> bias = {};    // one per row, or empty
+  absl::Span<const float> before = {};  // what y holds and the result is added to, or empty
+};
+
+// y[t][r] = W_r . x_t + bias[r] + before[t][r].
+// Bound: that of Gemv, and one rounding for each addition.
+// REQUIRES: x is a whole number of tokens.
+Expected Project(const Matrix& w, absl::Span<const float> x, const Epilogue& epilogue = {});
+
+// ggml's block_q8_1, 36 bytes for 32 values: see quantize_q8_1.h, whose definition in f32
+// arithmetic this follows step by step.
+// REQUIRES: x.size() is a multiple of 32.
+std::vector<uint8_t> QuantizeQ8_1(absl::Span<const float> x);
+// d * q, exact in f32.
+std::vector<float> DequantizeQ8_1(absl::Span<const uint8_t> blocks);
+
+}  // namespace ptxsmith::reference
+
+#endif  // PTXSMITH_TESTS_REFERENCE_PROJECTION_H_
