@@ -105,6 +105,7 @@ absl::Status Run(Options options) {
     PrintJson(text, seed, prompt_rate, generation_rate, stats.reason);
   } else {
     std::printf("\n");
+    std::fflush(stdout);  // so that the statistics come after the text where both go to one place
     PrintStats(prompt_rate, generation_rate, LaneOps(device) - ops_before, stats.reason);
   }
   if (interrupt.Requested()) return absl::CancelledError("interrupted");
