@@ -162,9 +162,6 @@ void BlockRunner::SetSpecial(const Operand& where, SpecialRegister which, int wa
       case SpecialRegister::kNsmId:
         value = 1;
         break;
-      case SpecialRegister::kGridId:
-        value = 0;
-        break;
       case SpecialRegister::kLanemaskEq:
         value = bit;
         break;

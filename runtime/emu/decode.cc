@@ -83,7 +83,7 @@ absl::StatusOr<std::unique_ptr<const Kernel>> EntryDecoder::Run() && {
   registers_.resize(entry_.registers.size());
   for (const LabelSyntax& label : entry_.labels) labels_[label.name] = label.target;
   PTXSMITH_RETURN_IF_ERROR(DecodeAll());
-  PTXSMITH_RETURN_IF_ERROR(Resolve());
+  Resolve();
   if (kernel_->register_bytes > kMaxRegisterBytes) {
     return absl::InvalidArgumentError(absl::StrCat("entry ", entry_.name, " uses ",
                                                    kernel_->register_names.size(), " registers"));
@@ -122,7 +122,7 @@ absl::Status EntryDecoder::DecodeAll() {
   return absl::OkStatus();
 }
 
-absl::Status EntryDecoder::Resolve() {
+void EntryDecoder::Resolve() {
   for (uint32_t at : label_fixes_) {
     Instr& instr = kernel_->code[at];
     if (instr.kind == Kind::kBranchIndexed) {
@@ -141,7 +141,6 @@ absl::Status EntryDecoder::Resolve() {
     instr.checks = kernel_->checks.data() + links_[i].checks;
     instr.targets = kernel_->branch_targets.data() + links_[i].targets;
   }
-  return absl::OkStatus();
 }
 
 absl::Status EntryDecoder::Decode() {
@@ -181,8 +180,7 @@ absl::Status EntryDecoder::Decode() {
   }
   if (op == "membar" || op == "fence") {
     if (has("proxy")) return Unknown();
-    instr.kind = Kind::kFence;
-    Emit(instr, {}, {});
+    Emit(instr, {}, {});  // memory is sequentially consistent here
     return absl::OkStatus();
   }
   // Hints: nothing to see on this machine. Their operands are still checked to be declared.

@@ -67,7 +67,7 @@ class EntryDecoder {
   absl::Status LayOut();
   absl::Status DecodeAll();
   absl::Status Decode();
-  absl::Status Resolve();
+  void Resolve();
   absl::Status Error(absl::string_view what) const;
   absl::Status Unknown() const;
   absl::Status ExpectOperands(size_t least, size_t most) const;

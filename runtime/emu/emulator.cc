@@ -96,7 +96,6 @@ absl::StatusOr<LaunchStats> Emulator::Launch(const std::shared_ptr<const Program
   emu::Launch& launch = plan.launch;
   launch.writer_base = LaunchAccess::ReserveBlocks(memory, blocks, kernel->global_granule_shift);
   launch.code = kernel->code.data();
-  launch.code_size = static_cast<uint32_t>(kernel->code.size());
   launch.params = plan.params.data();
   launch.param_bytes = kernel->param_bytes;
   launch.constants = program->constants.data();
@@ -108,7 +107,6 @@ absl::StatusOr<LaunchStats> Emulator::Launch(const std::shared_ptr<const Program
   launch.num_threads = config.block[0] * config.block[1] * config.block[2];
   launch.num_warps = static_cast<int>((launch.num_threads + kLanes - 1) / kLanes);
   launch.num_blocks = blocks;
-  launch.global_granule_shift = kernel->global_granule_shift;
   launch.checks = options.checks;
   launch.callbacks = BlockRunner::MakeCallbacks();
   launch.owner = &plan;

@@ -59,7 +59,6 @@ enum class Kind : uint8_t {
   kCopyAsync,
   kCommitAsync,
   kWaitAsync,
-  kFence,
   kClock,
   kNop,
 };
@@ -241,7 +240,6 @@ struct Callbacks {
 // What is the same for all blocks of a launch.
 struct Launch {
   const Instr* code = nullptr;
-  uint32_t code_size = 0;
   const uint8_t* params = nullptr;
   uint32_t param_bytes = 0;
   const uint8_t* constants = nullptr;
@@ -254,7 +252,6 @@ struct Launch {
   uint64_t num_allocations = 0;
   uint32_t writer_base = 0;  // blocks of this launch are writer_base + linear index in `writers`
   uint64_t num_blocks = 0;
-  uint32_t global_granule_shift = 2;
   bool checks = true;
   Callbacks callbacks;
   void* owner = nullptr;  // for the callbacks

@@ -38,7 +38,6 @@ enum class SpecialRegister : uint8_t {
   kNwarpId,
   kSmId,
   kNsmId,
-  kGridId,
   kLanemaskEq,
   kLanemaskLt,
   kLanemaskLe,

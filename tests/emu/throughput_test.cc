@@ -16,7 +16,20 @@ namespace {
 
 constexpr double kLeastLaneOpsPerSecond = 100e6;
 
+#if defined(__has_feature)
+#if __has_feature(address_sanitizer) || __has_feature(thread_sanitizer)
+#define PTXSMITH_SANITIZED 1
+#endif
+#endif
+#if defined(PTXSMITH_SANITIZED) || defined(__SANITIZE_ADDRESS__) || \
+    defined(__SANITIZE_THREAD__) || !defined(__OPTIMIZE__)
+constexpr bool kFullSpeed = false;
+#else
+constexpr bool kFullSpeed = true;
+#endif
+
 TEST(Throughput, MatVecOfQuantizedWeights) {
+  if (!kFullSpeed) GTEST_SKIP() << "built with a sanitizer or without optimisation";
   const std::string path =
       PTXSMITH_SOURCE_DIR "/tests/golden/gemv.quant=q4_k,k=4096,n=4096@sm_90.ptx";
   std::ifstream file(path);
