@@ -20,6 +20,12 @@ namespace ptxsmith {
 // NaN.
 Val<F32> Exp(const Val<F32>& x);
 
+// tanh(x). Relative error below 1.5e-7; NaN stays NaN.
+Val<F32> Tanh(const Val<F32>& x);
+
+// The error function. Relative error below 1.5e-7; NaN stays NaN.
+Val<F32> Erf(const Val<F32>& x);
+
 // cos(2 pi t), sin(2 pi t) for |t| <= 0.5, as {cos, sin}. Absolute error below 2.5e-7.
 Vec<F32, 2> CosSinTurns(const Val<F32>& t);
 

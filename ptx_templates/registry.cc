@@ -7,13 +7,17 @@
 #include "codegen/status_macros.h"
 #include "ptx_templates/argmax.h"
 #include "ptx_templates/attention.h"
+#include "ptx_templates/convert.h"
 #include "ptx_templates/elementwise.h"
 #include "ptx_templates/embed_row.h"
 #include "ptx_templates/gemv.h"
 #include "ptx_templates/gemv_q8_1.h"
 #include "ptx_templates/kv_append.h"
+#include "ptx_templates/layer_norm.h"
 #include "ptx_templates/rms_norm.h"
 #include "ptx_templates/rope.h"
+#include "ptx_templates/softmax.h"
+#include "ptx_templates/top_k.h"
 
 namespace ptxsmith {
 namespace {
@@ -37,13 +41,24 @@ constexpr Family kFamilies[] = {
     MakeFamily<GemvSpec, BuildGemv, GemvVariants>(),
     MakeFamily<GemvQ8_1Spec, BuildGemvQ8_1, GemvQ8_1Variants>(),
     MakeFamily<RmsNormSpec, BuildRmsNorm, RmsNormVariants>(),
+    MakeFamily<LayerNormSpec, BuildLayerNorm, LayerNormVariants>(),
+    MakeFamily<SoftmaxSpec, BuildSoftmax, SoftmaxVariants>(),
     MakeFamily<RopeSpec, BuildRope, RopeVariants>(),
     MakeFamily<KvAppendSpec, BuildKvAppend, KvAppendVariants>(),
     MakeFamily<AttentionSpec, BuildAttention, AttentionVariants>(),
-    MakeFamily<SwigluSpec, BuildSwiglu, SwigluVariants>(),
-    MakeFamily<ResidualAddSpec, BuildResidualAdd, ResidualAddVariants>(),
+    MakeFamily<AttentionCombineSpec, BuildAttentionCombine, AttentionCombineVariants>(),
+    MakeFamily<SwigluSpec, BuildSwiglu, SwigluSpec::Variants>(),
+    MakeFamily<GegluSpec, BuildGeglu, GegluSpec::Variants>(),
+    MakeFamily<SiluSpec, BuildSilu, SiluSpec::Variants>(),
+    MakeFamily<GeluTanhSpec, BuildGeluTanh, GeluTanhSpec::Variants>(),
+    MakeFamily<GeluErfSpec, BuildGeluErf, GeluErfSpec::Variants>(),
+    MakeFamily<MultiplySpec, BuildMultiply, MultiplySpec::Variants>(),
+    MakeFamily<ResidualAddSpec, BuildResidualAdd, ResidualAddSpec::Variants>(),
+    MakeFamily<BiasAddSpec, BuildBiasAdd, BiasAddVariants>(),
     MakeFamily<EmbedRowSpec, BuildEmbedRow, EmbedRowVariants>(),
     MakeFamily<ArgmaxSpec, BuildArgmax, ArgmaxVariants>(),
+    MakeFamily<TopKSpec, BuildTopK, TopKVariants>(),
+    MakeFamily<ConvertSpec, BuildConvert, ConvertVariants>(),
 };
 
 }  // namespace

@@ -4,10 +4,27 @@ namespace ptxsmith {
 namespace {
 
 constexpr CaseFamily kFamilies[] = {
-    {"gemv_q8_1", GemvQ8_1Cases},       {"gemv", GemvCases},     {"embed_row", EmbedRowCases},
-    {"rms_norm", RmsNormCases},         {"rope", RopeCases},     {"kv_append", KvAppendCases},
-    {"attention", AttentionCases},      {"swiglu", SwigluCases}, {"argmax", ArgmaxCases},
+    {"gemv_q8_1", GemvQ8_1Cases},
+    {"gemv", GemvCases},
+    {"embed_row", EmbedRowCases},
+    {"rms_norm", RmsNormCases},
+    {"rope", RopeCases},
+    {"kv_append", KvAppendCases},
+    {"attention", AttentionCases},
+    {"swiglu", SwigluCases},
+    {"argmax", ArgmaxCases},
     {"residual_add", ResidualAddCases},
+    {"geglu", GegluCases},
+    {"silu", SiluCases},
+    {"gelu_tanh", GeluTanhCases},
+    {"gelu_erf", GeluErfCases},
+    {"multiply", MultiplyCases},
+    {"bias_add", BiasAddCases},
+    {"layer_norm", LayerNormCases},
+    {"softmax", SoftmaxCases},
+    {"top_k", TopKCases},
+    {"convert", ConvertCases},
+    {"attention_combine", AttentionCombineCases},
 };
 
 }  // namespace

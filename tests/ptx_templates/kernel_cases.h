@@ -29,6 +29,17 @@ std::vector<CaseMaker> AttentionCases(uint64_t seed);
 std::vector<CaseMaker> SwigluCases(uint64_t seed);
 std::vector<CaseMaker> ResidualAddCases(uint64_t seed);
 std::vector<CaseMaker> ArgmaxCases(uint64_t seed);
+std::vector<CaseMaker> GegluCases(uint64_t seed);
+std::vector<CaseMaker> SiluCases(uint64_t seed);
+std::vector<CaseMaker> GeluTanhCases(uint64_t seed);
+std::vector<CaseMaker> GeluErfCases(uint64_t seed);
+std::vector<CaseMaker> MultiplyCases(uint64_t seed);
+std::vector<CaseMaker> BiasAddCases(uint64_t seed);
+std::vector<CaseMaker> LayerNormCases(uint64_t seed);
+std::vector<CaseMaker> SoftmaxCases(uint64_t seed);
+std::vector<CaseMaker> TopKCases(uint64_t seed);
+std::vector<CaseMaker> ConvertCases(uint64_t seed);
+std::vector<CaseMaker> AttentionCombineCases(uint64_t seed);
 
 struct CaseFamily {
   absl::string_view name;  // of the registry

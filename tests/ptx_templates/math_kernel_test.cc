@@ -127,6 +127,55 @@ TEST_P(MathTest, ExpAtTheEndsOfItsRange) {
   EXPECT_TRUE(std::isnan(y[10]));
 }
 
+// Both are odd, and measured over the same arguments: dense around the change of formula, of every
+// small magnitude, and beyond the place where the result becomes 1.
+struct OddFunction {
+  const char* name;
+  Val<F32> (*kernel)(const Val<F32>&);
+  long double (*exact)(long double);
+};
+
+TEST_P(MathTest, TanhAndErfAreAsAccurateAsStated) {
+  std::vector<float> x = DenseAndRandom(-2, 2, 300'000);
+  for (float v : DenseAndRandom(-12, 12, 100'000)) x.push_back(v);
+  Rng rng(8);
+  for (int i = 0; i < 50'000; ++i) {
+    x.push_back(static_cast<float>((rng.Below(2) == 0 ? -1 : 1) * std::exp2(-30 * rng.Uniform())));
+  }
+  for (const OddFunction& f : {OddFunction{"Tanh", Tanh, std::tanh}, {"Erf", Erf, std::erf}}) {
+    ASSERT_OK_AND_ASSIGN(
+        const auto y,
+        (Map<1>(
+            f.name, [&](const std::vector<Val<F32>>& v) { return Vec<F32, 1>({f.kernel(v[0])}); },
+            std::array{x})));
+    long double worst = 0;
+    float at = 0;
+    for (size_t i = 0; i < x.size(); ++i) {
+      if (x[i] == 0) continue;
+      const long double want = f.exact(x[i]);
+      const long double error = std::fabs((y[0][i] - want) / want);
+      if (!(error <= worst)) worst = error, at = x[i];
+    }
+    std::cout << f.name << ": relative error " << worst << " at " << at << "\n";
+    EXPECT_LT(worst, 1.5e-7L) << f.name << " at " << at;
+  }
+}
+
+TEST_P(MathTest, TanhAndErfAtTheEndsOfTheirRange) {
+  const std::vector<float> x = {-kInfinity, -1e30f, -20.0f,    -0.0f, 0.0f,
+                                20.0f,      1e30f,  kInfinity, kNan};
+  for (const OddFunction& f : {OddFunction{"Tanh", Tanh, std::tanh}, {"Erf", Erf, std::erf}}) {
+    ASSERT_OK_AND_ASSIGN(
+        const auto y,
+        (Map<1>(
+            f.name, [&](const std::vector<Val<F32>>& v) { return Vec<F32, 1>({f.kernel(v[0])}); },
+            std::array{x})));
+    EXPECT_TRUE(SameBits(absl::MakeConstSpan(y[0]).first(8), {-1, -1, -1, -0.0f, 0, 1, 1, 1}))
+        << f.name;
+    EXPECT_TRUE(std::isnan(y[0][8])) << f.name;
+  }
+}
+
 TEST_P(MathTest, CosSinTurnsIsAsAccurateAsStated) {
   std::vector<float> t = DenseAndRandom(-0.5, 0.5, 300'000);
   for (float special : {0.0f, 0.25f, -0.25f, 0.125f, 0x1p-149f, 0x1p-30f}) t.push_back(special);
