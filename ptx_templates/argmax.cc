@@ -1,69 +1,32 @@
 #include "ptx_templates/argmax.h"
 
-#include <limits>
-
 #include "codegen/kernel_builder.h"
-#include "codegen/warp.h"
+#include "ptx_templates/best.h"
 
 namespace ptxsmith {
-namespace {
-
-constexpr uint32_t kNone = UINT32_MAX;  // the index that stands for "nothing yet": loses every tie
-
-struct Best {
-  Var<F32> value;
-  Var<U32> index;
-
-  // Takes the candidate when it is larger, or equal with a lower index. NaN compares false.
-  void Offer(const Val<F32>& candidate, const Val<U32>& at) {
-    const Pred better = candidate > value || (candidate == value && at < index);
-    const Val<F32> new_value = Select<F32>(better, candidate, value);
-    index = Select<U32>(better, at, index);
-    value = new_value;
-  }
-
-  void ReduceWarp() {
-    for (uint32_t mask = kWarpLanes / 2; mask > 0; mask /= 2) {
-      Offer(ShuffleXor<F32>(value, mask), ShuffleXor<U32>(index, mask));
-    }
-  }
-};
-
-}  // namespace
 
 absl::StatusOr<KernelSpec> BuildArgmax(const ArgmaxSpec& spec, const Target& target) {
   PTXSMITH_RETURN_IF_ERROR(CheckFields(spec));
   KernelBuilder k(KeyOf(spec, target), ArgmaxSpec::kFamily, target);
-  const SizeExpr count = spec.n ? SizeExpr(*spec.n) : SizeExpr::Param(2);
-  const auto result = k.Param<Out<U32>>("index", {.count = 1, .alignment = 4});
-  const auto x = k.Param<In<F32>>("x", {.count = count});
+  const uint32_t first_dim = 2;
+  const SizeExpr n_size = spec.n ? SizeExpr(*spec.n) : SizeExpr::Param(first_dim);
+  const SizeExpr rows = spec.rows ? SizeExpr(*spec.rows) : SizeExpr::Param(first_dim + !spec.n);
+  const auto result = k.Param<Out<U32>>("index", {.count = rows, .alignment = 4});
+  const auto x = k.Param<In<F32>>("x", {.count = rows * n_size});
   const Dim n = k.ParamDim("n", spec.n);
-  k.Launch({.block = {spec.threads, 1, 1}, .grid = {1, 1, 1}});
-  k.Costs({.bytes = count * 4 + 4, .flops = count});
+  k.ParamDim("rows", spec.rows);
+  k.Launch({.block = {spec.threads, 1, 1}, .grid = {rows, 1, 1}});
+  k.Costs({.bytes = rows * (n_size * 4 + 4), .flops = rows * n_size});
 
   const uint32_t warps = spec.threads / kWarpLanes;
-  Best best{{&k.recorder(), -std::numeric_limits<float>::infinity()}, {&k.recorder(), kNone}};
+  const In<F32> row = x.At(k.CtaX() * n);
+  Best best(k);
   k.For(k.ThreadX(), n, {.step = spec.threads},
-        [&](const Val<U32>& i) { best.Offer(x.Load(i), i); });
-  best.ReduceWarp();
-
-  const Shared<F32> values = k.SharedArray<F32>("values", kWarpLanes);
-  const Shared<U32> indices = k.SharedArray<U32>("indices", kWarpLanes);
-  const Val<U32> lane = k.Lane();
-  const Val<U32> warp = k.Warp();
-  k.If(lane == 0, [&] {
-    values.Store(warp, best.value);
-    indices.Store(warp, best.index);
-  });
-  k.Barrier();
-  k.If(warp == 0, [&] {
-    Best overall{{&k.recorder(), -std::numeric_limits<float>::infinity()}, {&k.recorder(), kNone}};
-    k.If(lane < warps, [&] { overall.Offer(values.Load(lane), indices.Load(lane)); });
-    overall.ReduceWarp();
-    k.If(lane == 0, [&] {
-      const Val<U32> index = overall.index;
-      result.Store(0, Select<U32>(index == kNone, 0, index));
-    });
+        [&](const Val<U32>& i) { best.Offer(row.Load(i), i); });
+  best.ReduceBlock(k, Best::Array(k, "warps", warps), warps);
+  k.If(k.ThreadX() == 0, [&] {
+    const Val<U32> index = best.index;
+    result.Store(k.CtaX(), Select<U32>(index == Best::kNone, 0, index));
   });
   return std::move(k).Finish();
 }
@@ -74,6 +37,8 @@ std::vector<ArgmaxSpec> ArgmaxVariants() {
   variants.push_back({128256, 1024});
   variants.push_back({1, 32});
   variants.push_back({std::nullopt, 1024});
+  variants.push_back({129, 128, 3});
+  variants.push_back({std::nullopt, 256, std::nullopt});
   return variants;
 }
 

@@ -1,8 +1,10 @@
-// y = x / rms(x) * weight for each of `rows` vectors: root-mean-square normalisation.
+// y = x / rms(x) * weight for each of `rows` vectors: root-mean-square normalisation. The vectors
+// may be tokens, or the heads of tokens.
 //
 // Mathematics  y[i] = (x[i] * s) * weight[i], s = 1 / sqrt(mean of x^2 + eps).
 //              (Zhang and Sennrich, "Root Mean Square Layer Normalization", 2019.)
-// Layout       x, y: [rows][n] f32; weight: [n] f32. y may be x.
+//              With `residual` x is x + r, written back before.
+// Layout       x, y, r: [rows][n] f32; weight: [n] f32. y may be x, or r where there is one.
 // Geometry     one block of `threads` threads per row.
 // Numerics     f32; each thread sums every threads-th square in order, then warps and the block are
 //              summed in a fixed order. Square root and divisions are correctly rounded: the same
@@ -26,6 +28,7 @@ struct RmsNormSpec {
   std::optional<uint32_t> rows = 1;
   float eps = 1e-5f;
   uint32_t threads = 256;
+  bool residual = false;
 
   static constexpr absl::string_view kFamily = "rms_norm";
   static constexpr absl::string_view kSummary = "y = x / rms(x) * weight, row by row";
@@ -34,10 +37,12 @@ struct RmsNormSpec {
              Field("rows", &RmsNormSpec::rows, AtLeast(1), "rows"),
              Field("eps", &RmsNormSpec::eps, {}, "added to the mean square"),
              Field("threads", &RmsNormSpec::threads, OneOf(32, 64, 128, 256, 512, 1024),
-                   "threads per block"));
+                   "threads per block"),
+             Field("residual", &RmsNormSpec::residual, {}, "first x += r"));
 };
 
-// Arguments: y (out), x (in), weight (in), then n and rows when open.
+// Arguments: y (out), x (in; in out with `residual`), r (in, with `residual`), weight (in), then n
+// and rows when open.
 absl::StatusOr<KernelSpec> BuildRmsNorm(const RmsNormSpec& spec, const Target& target);
 std::vector<RmsNormSpec> RmsNormVariants();
 

@@ -16,20 +16,34 @@ constexpr float kInfinity = std::numeric_limits<float>::infinity();
 
 CaseMaker Case(const ArgmaxSpec& spec, uint32_t n, const std::string& inputs,
                const std::function<std::vector<float>()>& x_of) {
+  const uint32_t rows = spec.rows.value_or(2);
   const auto body = [=] {
-    const std::vector<float> x = x_of();
+    const std::vector<float> first = x_of();
+    std::vector<float> x;
+    std::vector<uint32_t> want;
+    for (uint32_t r = 0; r < rows; ++r) {
+      std::vector<float> row = first;
+      std::rotate(row.begin(), row.begin() + r % n, row.end());  // each row has its own result
+      want.push_back(static_cast<uint32_t>(reference::ArgMax(row)));
+      x.insert(x.end(), row.begin(), row.end());
+    }
     KernelCase result = CaseOf(spec, BuildArgmax);
-    result.args = {Bytes(sizeof(uint32_t)), ToBytes(x)};
+    result.args = {Bytes(rows * sizeof(uint32_t)), ToBytes(x)};
     if (!spec.n) result.args.emplace_back(n);
-    const auto want = static_cast<uint32_t>(reference::ArgMax(x));
+    if (!spec.rows) result.args.emplace_back(rows);
     result.check = [want](absl::Span<const Bytes> after) -> testing::AssertionResult {
-      const uint32_t got = FromBytes<uint32_t>(after[0])[0];
-      if (got == want) return testing::AssertionSuccess();
-      return testing::AssertionFailure() << got << " instead of " << want;
+      const std::vector<uint32_t> got = FromBytes<uint32_t>(after[0]);
+      for (size_t r = 0; r < want.size(); ++r) {
+        if (got[r] == want[r]) continue;
+        return testing::AssertionFailure()
+               << "row " << r << ": " << got[r] << " instead of " << want[r];
+      }
+      return testing::AssertionSuccess();
     };
     return result;
   };
-  return {FieldsText(spec), absl::StrCat("n=", n, " ", inputs), n, body};
+  return {FieldsText(spec), absl::StrCat("n=", n, " rows=", rows, " ", inputs), uint64_t{n} * rows,
+          body};
 }
 
 }  // namespace

@@ -1,77 +1,153 @@
+#include "ptx_templates/elementwise.h"
+
 #include <algorithm>
+#include <type_traits>
 
 #include "absl/strings/str_cat.h"
-#include "ptx_templates/elementwise.h"
 #include "tests/ptx_templates/kernel_cases.h"
+#include "tests/reference/elementwise.h"
 #include "tests/util/expect_close.h"
 #include "tests/util/rng.h"
 
 namespace ptxsmith {
 namespace {
 
-// Both families take two inputs; residual_add overwrites the first, swiglu has an output of its
-// own.
-KernelCase Make(const SwigluSpec& spec, const std::vector<float>& gate,
-                const std::vector<float>& up) {
-  KernelCase result = CaseOf(spec, BuildSwiglu);
-  result.args = {Bytes(gate.size() * sizeof(float)), ToBytes(gate), ToBytes(up)};
-  const reference::Expected want = reference::SwiGlu(gate, up);
-  result.check = [want](absl::Span<const Bytes> after) {
-    return IsClose(FromBytes<float>(after[0]), want);
-  };
-  return result;
+using Floats = std::vector<float>;
+
+// A random input. Heavy-tailed ones visit the places where exponentials reach zero and infinity.
+Floats Input(Rng& rng, Values values, uint32_t n) {
+  Floats x = rng.Floats(values, n);
+  if (values == Values::kHeavyTailed) {
+    for (uint32_t i = 0; i < n; i += 3) x[i] = static_cast<float>(200 * rng.Uniform() - 100);
+  }
+  return x;
 }
 
-KernelCase Make(const ResidualAddSpec& spec, const std::vector<float>& x,
-                const std::vector<float>& y) {
-  KernelCase result = CaseOf(spec, BuildResidualAdd);
-  result.args = {ToBytes(x), ToBytes(y)};
-  const reference::Expected want = reference::Add(x, y);
-  result.check = [want](absl::Span<const Bytes> after) {
-    return IsClose(FromBytes<float>(after[0]), want);
+// `output` is the argument that holds the result.
+void CheckOutput(KernelCase& test, size_t output, const reference::Expected& want) {
+  test.check = [output, want](absl::Span<const Bytes> after) {
+    return IsClose(FromBytes<float>(after[output]), want);
   };
-  return result;
 }
 
-template <class Spec>
-CaseMaker Case(const Spec& spec, uint32_t n, Values a, Values b, uint64_t seed) {
-  const auto body = [=] {
-    Rng rng(seed);
-    std::vector<float> first = rng.Floats(a, n);
-    // Gates around the places where the exponential reaches zero and infinity.
-    if (a == Values::kHeavyTailed) {
-      for (uint32_t i = 0; i < n; i += 3) first[i] = static_cast<float>(200 * rng.Uniform() - 100);
-    }
-    KernelCase result = Make(spec, first, rng.Floats(b, n));
-    if (!spec.n) result.args.emplace_back(n);
-    return result;
-  };
-  return {FieldsText(spec),
-          absl::StrCat("n=", n, " first=", ToString(a), " second=", ToString(b), " seed=", seed), n,
-          body};
-}
-
-template <class Spec>
-std::vector<CaseMaker> Cases(const std::vector<Spec>& variants, uint64_t seed) {
+// The kernels that write a buffer of their own, from one input (`reference` takes one) or two.
+template <class Spec, class F>
+std::vector<CaseMaker> MapCases(absl::StatusOr<KernelSpec> (*build)(const Spec&, const Target&),
+                                F reference, uint64_t seed) {
   std::vector<CaseMaker> cases;
-  for (const Spec& spec : variants) {
+  const auto add = [&](const Spec& spec, uint32_t n, Values a, Values b, bool in_place) {
+    const auto body = [=] {
+      Rng rng(seed);
+      KernelCase result = CaseOf(spec, build);
+      const Floats first = Input(rng, a, n);
+      result.args = {Bytes(n * sizeof(float)), ToBytes(first)};
+      if (in_place) result.args[0] = SameAs{1};
+      const size_t output = in_place ? 1 : 0;
+      if constexpr (std::is_invocable_v<F, Floats>) {
+        CheckOutput(result, output, reference(first));
+      } else {
+        const Floats second = rng.Floats(b, n);
+        result.args.emplace_back(ToBytes(second));
+        CheckOutput(result, output, reference(first, second));
+      }
+      if (!spec.n) result.args.emplace_back(n);
+      return result;
+    };
+    cases.push_back({FieldsText(spec),
+                     absl::StrCat("n=", n, " first=", ToString(a), " second=", ToString(b),
+                                  in_place ? " in place" : "", " seed=", seed),
+                     n, body});
+  };
+  for (const Spec& spec : Spec::Variants()) {
     for (uint32_t n : {1, 31, 33, 255, 256, 257, 10007}) {
       if (spec.n && n > 1) continue;
       for (Values values : kAllValues) {
-        cases.push_back(Case(spec, spec.n.value_or(n), values, values, seed));
-        if (values == Values::kNormal) continue;
-        cases.push_back(Case(spec, spec.n.value_or(n), values, Values::kNormal, seed));
+        add(spec, spec.n.value_or(n), values, values, false);
+        if (values == Values::kNormal || std::is_invocable_v<F, Floats>) continue;
+        add(spec, spec.n.value_or(n), values, Values::kNormal, false);
+      }
+    }
+    add(spec, spec.n.value_or(77), Values::kNormal, Values::kNormal, true);
+  }
+  return cases;
+}
+
+// The kernels that add to x: y has x's size, or is a bias of one row.
+template <class Spec>
+CaseMaker AddCase(const Spec& spec, absl::StatusOr<KernelSpec> (*build)(const Spec&, const Target&),
+                  uint32_t n, uint32_t rows, Values a, Values b, uint64_t seed) {
+  const auto body = [=] {
+    Rng rng(seed);
+    const Floats x = rng.Floats(a, size_t{n} * rows);
+    const Floats y = rng.Floats(b, n);
+    Floats repeated;
+    for (uint32_t r = 0; r < rows; ++r) repeated.insert(repeated.end(), y.begin(), y.end());
+    KernelCase result = CaseOf(spec, build);
+    result.args = {ToBytes(x), ToBytes(y)};
+    CheckOutput(result, 0, reference::Add(x, repeated));
+    if (!spec.n) result.args.emplace_back(n);
+    if constexpr (std::is_same_v<Spec, BiasAddSpec>) {
+      if (!spec.rows) result.args.emplace_back(rows);
+    }
+    return result;
+  };
+  return {FieldsText(spec),
+          absl::StrCat("n=", n, " rows=", rows, " first=", ToString(a), " second=", ToString(b),
+                       " seed=", seed),
+          uint64_t{n} * rows, body};
+}
+
+}  // namespace
+
+std::vector<CaseMaker> SiluCases(uint64_t seed) {
+  return MapCases(BuildSilu, reference::Silu, seed);
+}
+std::vector<CaseMaker> GeluTanhCases(uint64_t seed) {
+  return MapCases(BuildGeluTanh, reference::GeluTanh, seed);
+}
+std::vector<CaseMaker> GeluErfCases(uint64_t seed) {
+  return MapCases(BuildGeluErf, reference::GeluErf, seed);
+}
+std::vector<CaseMaker> MultiplyCases(uint64_t seed) {
+  return MapCases(BuildMultiply, reference::Multiply, seed);
+}
+std::vector<CaseMaker> SwigluCases(uint64_t seed) {
+  return MapCases(BuildSwiglu, reference::SwiGlu, seed);
+}
+std::vector<CaseMaker> GegluCases(uint64_t seed) {
+  return MapCases(BuildGeglu, reference::GeGlu, seed);
+}
+
+std::vector<CaseMaker> ResidualAddCases(uint64_t seed) {
+  std::vector<CaseMaker> cases;
+  for (const ResidualAddSpec& spec : ResidualAddSpec::Variants()) {
+    for (uint32_t n : {1, 31, 33, 255, 256, 257, 10007}) {
+      if (spec.n && n > 1) continue;
+      for (Values a : kAllValues) {
+        for (Values b : {a, Values::kNormal}) {
+          cases.push_back(AddCase(spec, BuildResidualAdd, spec.n.value_or(n), 1, a, b, seed));
+        }
       }
     }
   }
   return cases;
 }
 
-}  // namespace
-
-std::vector<CaseMaker> SwigluCases(uint64_t seed) { return Cases(SwigluVariants(), seed); }
-std::vector<CaseMaker> ResidualAddCases(uint64_t seed) {
-  return Cases(ResidualAddVariants(), seed);
+std::vector<CaseMaker> BiasAddCases(uint64_t seed) {
+  std::vector<CaseMaker> cases;
+  for (const BiasAddSpec& spec : BiasAddVariants()) {
+    for (uint32_t n : {1, 31, 33, 255, 256, 257, 1031}) {
+      if (spec.n && n > 1) continue;
+      for (uint32_t rows : {1, 2, 3}) {
+        if (spec.rows && rows != *spec.rows) continue;
+        for (Values values : kAllValues) {
+          cases.push_back(
+              AddCase(spec, BuildBiasAdd, spec.n.value_or(n), rows, values, Values::kNormal, seed));
+        }
+      }
+    }
+  }
+  return cases;
 }
 
 }  // namespace ptxsmith

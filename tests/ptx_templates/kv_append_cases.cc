@@ -1,27 +1,37 @@
+#include "ptx_templates/kv_append.h"
+
 #include <algorithm>
 
 #include "absl/strings/str_cat.h"
-#include "ptx_templates/kv_append.h"
 #include "tests/ptx_templates/kernel_cases.h"
-#include "tests/reference/ops.h"
+#include "tests/reference/attention.h"
 #include "tests/util/rng.h"
 
 namespace ptxsmith {
 namespace {
 
+// Where the rows go: sequence and position of each. Without slots the sequence is 0.
+struct Place {
+  uint32_t slot, position;
+};
+
 // What one cache holds after the rows of `x` were put in.
-Bytes Appended(const KvAppendSpec& spec, uint32_t context, const std::vector<uint32_t>& positions,
-               const std::vector<float>& x, const Bytes& cache) {
-  const std::vector<uint16_t> halves = reference::AppendF16(x);
-  std::vector<uint16_t> result = FromBytes<uint16_t>(cache);
-  for (size_t r = 0; r < positions.size(); ++r) {
-    if (positions[r] >= context) continue;
-    for (uint32_t head = 0; head < spec.kv_heads; ++head) {
-      std::copy_n(&halves[(r * spec.kv_heads + head) * spec.head_dim], spec.head_dim,
-                  &result[(size_t{head} * context + positions[r]) * spec.head_dim]);
+Bytes Appended(const KvAppendSpec& spec, uint32_t context, uint32_t slots,
+               const std::vector<Place>& places, const std::vector<float>& x, const Bytes& cache) {
+  const Bytes cells =
+      spec.type == QuantType::kF16 ? ToBytes(reference::AppendF16(x)) : reference::AppendQ8_0(x);
+  const size_t cell_bytes = cells.size() / (places.size() * spec.kv_heads);
+  Bytes result = cache;
+  for (size_t r = 0; r < places.size(); ++r) {
+    const auto [slot, position] = places[r];
+    if (position >= context || slot >= slots) continue;
+    for (size_t head = 0; head < spec.kv_heads; ++head) {
+      const size_t cell = (slot * spec.kv_heads + head) * context + position;
+      std::copy_n(&cells[(r * spec.kv_heads + head) * cell_bytes], cell_bytes,
+                  &result[cell * cell_bytes]);
     }
   }
-  return ToBytes(result);
+  return result;
 }
 
 // What a cache holds before: anything, as long as no two places are alike.
@@ -33,26 +43,41 @@ Bytes RandomBytes(size_t count, Rng& rng) {
   return bytes;
 }
 
-CaseMaker Case(const KvAppendSpec& spec, uint32_t context, const std::vector<uint32_t>& positions,
-               Values values, uint64_t seed) {
+CaseMaker Case(const KvAppendSpec& spec, uint32_t context, uint32_t slots,
+               const std::vector<Place>& places, Values values, uint64_t seed) {
+  const size_t elements = size_t{spec.kv_heads} * spec.head_dim;
   const auto body = [=] {
     Rng rng(seed);
-    const size_t elements = size_t{spec.kv_heads} * spec.head_dim;
-    const Bytes k_cache = RandomBytes(2 * elements * context, rng);
-    const Bytes v_cache = RandomBytes(2 * elements * context, rng);
-    std::vector<float> k = rng.Floats(values, elements * positions.size());
-    std::vector<float> v = rng.Floats(values, elements * positions.size());
+    const size_t cache_bytes =
+        size_t{slots} * context * spec.kv_heads * KvCellBytes(spec.type, spec.head_dim);
+    const Bytes k_cache = RandomBytes(cache_bytes, rng);
+    const Bytes v_cache = RandomBytes(cache_bytes, rng);
+    std::vector<float> k = rng.Floats(values, elements * places.size());
+    std::vector<float> v = rng.Floats(values, elements * places.size());
     // Around the largest half: these round down to it, up to infinity, and a tie goes to infinity.
     const float edges[] = {65519.0f, 65520.0f, -1e30f, 0x1p-24f, 0x1p-25f, 0x1.8p-24f};
-    if (values == Values::kLargest) {
+    if (values == Values::kLargest && spec.type == QuantType::kF16) {
       for (size_t i = 0; i < v.size(); ++i) v[i] = edges[i % std::size(edges)];
+    }
+    // Around the least scale of a block: 2^-24, and half of it, which rounds to zero.
+    if (values == Values::kDenormals && spec.type == QuantType::kQ8_0) {
+      for (size_t i = 0; i < v.size(); ++i) {
+        v[i] = (i / 32 % 2 == 0 ? 0x1p-25f : 0x1.2p-25f) * static_cast<float>(i % 128);
+      }
+    }
+    std::vector<uint32_t> positions, row_slots;
+    for (const Place& place : places) {
+      positions.push_back(place.position);
+      row_slots.push_back(place.slot);
     }
     KernelCase result = CaseOf(spec, BuildKvAppend);
     result.args = {k_cache, v_cache, ToBytes(k), ToBytes(v), ToBytes(positions)};
+    if (spec.slots != 1) result.args.emplace_back(ToBytes(row_slots));
     if (!spec.context) result.args.emplace_back(context);
-    if (!spec.rows) result.args.emplace_back(static_cast<uint32_t>(positions.size()));
-    const Bytes want_k = Appended(spec, context, positions, k, k_cache);
-    const Bytes want_v = Appended(spec, context, positions, v, v_cache);
+    if (!spec.rows) result.args.emplace_back(static_cast<uint32_t>(places.size()));
+    if (!spec.slots) result.args.emplace_back(slots);
+    const Bytes want_k = Appended(spec, context, slots, places, k, k_cache);
+    const Bytes want_v = Appended(spec, context, slots, places, v, v_cache);
     result.check = [want_k, want_v](absl::Span<const Bytes> after) -> testing::AssertionResult {
       for (const auto& [name, got, want] :
            {std::tuple("k_cache", &after[0], &want_k), std::tuple("v_cache", &after[1], &want_v)}) {
@@ -66,9 +91,10 @@ CaseMaker Case(const KvAppendSpec& spec, uint32_t context, const std::vector<uin
     return result;
   };
   return {FieldsText(spec),
-          absl::StrCat("context=", context, " rows=", positions.size(), " first_position=",
-                       positions[0], " values=", ToString(values), " seed=", seed),
-          uint64_t{spec.kv_heads} * spec.head_dim * (context + positions.size()), body};
+          absl::StrCat("context=", context, " slots=", slots, " rows=", places.size(),
+                       " first_slot=", places[0].slot, " first_position=", places[0].position,
+                       " values=", ToString(values), " seed=", seed),
+          elements * (context + places.size()), body};
 }
 
 }  // namespace
@@ -77,16 +103,23 @@ std::vector<CaseMaker> KvAppendCases(uint64_t seed) {
   std::vector<CaseMaker> cases;
   for (const KvAppendSpec& spec : KvAppendVariants()) {
     const uint32_t context = spec.context.value_or(200);
+    const uint32_t slots = spec.slots.value_or(4);
     for (uint32_t rows : {1, 2, 3}) {
       if (spec.rows && rows != *spec.rows) continue;
-      // The last one is beyond the cache: nothing may be written for it.
-      for (uint32_t position : {0u, context / 2, context - 1, context}) {
-        // Different rows have different positions.
-        std::vector<uint32_t> positions{position, 1, 3};
-        positions.resize(rows);
+      // The last ones are beyond the cache: nothing may be written for them.
+      for (uint32_t position : {0u, context / 2, context - 1, context, UINT32_MAX}) {
+        // No two rows go to the same place.
+        std::vector<Place> places{{slots - 1, position}, {0, 1}, {slots / 2, 3}};
+        places.resize(rows);
         for (Values values : kAllValues) {
-          cases.push_back(Case(spec, context, positions, values, seed));
+          cases.push_back(Case(spec, context, slots, places, values, seed));
         }
+      }
+      if (spec.slots == 1) continue;
+      for (uint32_t slot : {slots, UINT32_MAX}) {  // sequences that the cache does not have
+        std::vector<Place> places{{slot, 1}, {1, 1}, {2, 0}};
+        places.resize(rows);
+        cases.push_back(Case(spec, context, slots, places, Values::kNormal, seed));
       }
     }
   }

@@ -84,6 +84,22 @@ TEST(RegistryTest, Errors) {
   EXPECT_THAT(error("gemv@sm_1"), says("unknown target 'sm_1'"));
   EXPECT_THAT(error("gemv@"), says("unknown target ''"));
   EXPECT_THAT(error("rms_norm:n=8,eps=-1"), says("rms_norm: eps=-1 is negative"));
+  EXPECT_THAT(error("layer_norm:n=8,eps=-1"), says("layer_norm: eps=-1 is negative"));
+  EXPECT_THAT(error("rope:head_dim=64"), says("rope: rope_dim=128 exceeds head_dim=64"));
+  EXPECT_THAT(error("convert:from=f32,to=f32"),
+              says("convert: from=f32,to=f32: exactly one of them must be f32"));
+  EXPECT_THAT(error("convert:from=q4_k"), says("convert: from=q4_k must be one of f32, f16, bf16"));
+  EXPECT_THAT(error("kv_append:head_dim=80,type=q8_0"),
+              says("kv_append: head_dim=80 is not a multiple of 32, the block of q8_0"));
+  EXPECT_THAT(error("attention:head_dim=80,type=q8_0"),
+              says("attention: head_dim=80 is not a multiple of 32, the block of q8_0"));
+  EXPECT_THAT(error("attention:head_dim=72"), says("attention: head_dim=72"));
+  EXPECT_THAT(error("attention:heads=6,kv_heads=4"),
+              says("attention: heads=6 is not a multiple of kv_heads=4"));
+  EXPECT_THAT(error("attention:softcap=-1"), says("attention: softcap=-1 is negative"));
+  EXPECT_THAT(error("attention:queries=2,slots=3"), says("attention: queries=2 share what they"));
+  EXPECT_THAT(error("attention_combine:splits=1"), says("attention_combine: splits=1"));
+  EXPECT_THAT(error("top_k:k=65"), says("top_k: k=65"));
 }
 
 TEST(SourcesTest, AreTheFilesOfTheTree) {

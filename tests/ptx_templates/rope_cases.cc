@@ -1,4 +1,6 @@
 #include <algorithm>
+#include <cmath>
+#include <numbers>
 
 #include "absl/strings/str_cat.h"
 #include "ptx_templates/rope.h"
@@ -9,21 +11,44 @@
 namespace ptxsmith {
 namespace {
 
+// How the frequencies of a model are stretched.
+enum class Stretch {
+  kNone,
+  kRandomFactors,
+  kLlama3,  // what llama 3.1 files hold in rope_freqs.weight
+  kLinear,  // all positions divided by 4: the kernel's table takes a scale, the reference factors
+};
+
+// The divisors of the frequencies.
+std::vector<float> Factors(Stretch stretch, uint32_t pairs, double base, Rng& rng) {
+  std::vector<float> factors;
+  for (uint32_t i = 0; i < pairs && stretch != Stretch::kNone; ++i) {
+    if (stretch == Stretch::kLinear) factors.push_back(4);
+    if (stretch == Stretch::kRandomFactors) {
+      factors.push_back(1 + static_cast<float>(8 * rng.Uniform()));
+    }
+    if (stretch == Stretch::kLlama3) {
+      // Wavelengths below 2048 stay, those above 8192 are stretched 8 times, between them smoothly.
+      const double wavelength = 2 * std::numbers::pi * std::pow(base, 1.0 * i / pairs);
+      const double smooth = std::clamp((8192 / wavelength - 1) / 3, 0.0, 1.0);
+      factors.push_back(static_cast<float>(1 / (smooth + (1 - smooth) / 8)));
+    }
+  }
+  return factors;
+}
+
 CaseMaker Case(const RopeSpec& spec, const std::vector<uint32_t>& positions, double base,
-               bool with_factors, Values values, uint64_t seed) {
+               Stretch stretch, Values values, uint64_t seed) {
   const auto body = [=] {
     Rng rng(seed);
     const size_t row_elements = size_t{spec.heads} * spec.head_dim;
     const std::vector<float> x = rng.Floats(values, row_elements * positions.size());
-    std::vector<float> factors;
-    if (with_factors) {
-      for (uint32_t i = 0; i < spec.rope_dim / 2; ++i) {
-        factors.push_back(1 + static_cast<float>(8 * rng.Uniform()));
-      }
-    }
+    const std::vector<float> factors = Factors(stretch, spec.rope_dim / 2, base, rng);
+    const std::vector<float> rates = stretch == Stretch::kLinear
+                                         ? RopeRates(spec.rope_dim, base, 0.25, {})
+                                         : RopeRates(spec.rope_dim, base, 1.0, factors);
     KernelCase result = CaseOf(spec, BuildRope);
-    result.args = {ToBytes(x), ToBytes(positions),
-                   ToBytes(RopeRates(spec.rope_dim, base, 1.0, factors))};
+    result.args = {ToBytes(x), ToBytes(positions), ToBytes(rates)};
     if (!spec.rows) result.args.emplace_back(static_cast<uint32_t>(positions.size()));
 
     reference::RopeSpec rule;
@@ -46,11 +71,11 @@ CaseMaker Case(const RopeSpec& spec, const std::vector<uint32_t>& positions, dou
     };
     return result;
   };
-  return {
-      FieldsText(spec),
-      absl::StrCat("rows=", positions.size(), " first_position=", positions[0], " base=", base,
-                   with_factors ? " factors" : "", " values=", ToString(values), " seed=", seed),
-      uint64_t{spec.heads} * spec.head_dim * positions.size(), body};
+  return {FieldsText(spec),
+          absl::StrCat("rows=", positions.size(), " first_position=", positions[0], " base=", base,
+                       " stretch=", static_cast<int>(stretch), " values=", ToString(values),
+                       " seed=", seed),
+          uint64_t{spec.heads} * spec.head_dim * positions.size(), body};
 }
 
 }  // namespace
@@ -65,13 +90,16 @@ std::vector<CaseMaker> RopeCases(uint64_t seed) {
       for (uint32_t position : {0u, 1u, 127u, 4096u, other, kLastPosition}) {
         std::vector<uint32_t> positions{position, 3, 77, 0, 12345};
         positions.resize(rows);
-        cases.push_back(Case(spec, positions, 10000, false, Values::kNormal, seed));
-        cases.push_back(Case(spec, positions, 500000, true, Values::kHeavyTailed, seed));
+        cases.push_back(Case(spec, positions, 10000, Stretch::kNone, Values::kNormal, seed));
+        cases.push_back(
+            Case(spec, positions, 500000, Stretch::kRandomFactors, Values::kHeavyTailed, seed));
+        cases.push_back(Case(spec, positions, 500000, Stretch::kLlama3, Values::kNormal, seed));
+        cases.push_back(Case(spec, positions, 10000, Stretch::kLinear, Values::kNormal, seed));
       }
       std::vector<uint32_t> positions{1001, 2, 5, 8, 13};
       positions.resize(rows);
       for (Values values : kAllValues) {
-        cases.push_back(Case(spec, positions, 1e6, false, values, seed));
+        cases.push_back(Case(spec, positions, 1e6, Stretch::kNone, values, seed));
       }
     }
   }

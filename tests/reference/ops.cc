@@ -105,6 +105,9 @@ Expected Attention(absl::Span<const float> q, absl::Span<const float> k, absl::S
       }
       score[t] = shape.scale * dot;
       error[t] = kRoundoff * static_cast<double>(dim + 8) * std::fabs(shape.scale) * magnitude;
+      if (shape.softcap == 0) continue;
+      score[t] = shape.softcap * std::tanh(score[t] / shape.softcap);
+      error[t] += 8 * kRoundoff * std::fabs(score[t]);
     }
     const double max = *std::max_element(score.begin(), score.end());
     const double max_error = *std::max_element(error.begin(), error.end());

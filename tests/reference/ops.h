@@ -75,13 +75,15 @@ struct AttentionShape {
   size_t heads = 0;     // of the query
   size_t kv_heads = 0;  // divides heads; query head h reads kv head h / (heads / kv_heads)
   size_t head_dim = 0;
-  double scale = 0.0;  // of the scores; 1 / sqrt(head_dim) in most models
+  double scale = 0.0;    // of the scores; 1 / sqrt(head_dim) in most models
+  double softcap = 0.0;  // s becomes softcap tanh(s / softcap); 0: it stays
 };
 
 // One query against `length` cached positions. q: [heads][head_dim]; k, v:
 // [length][kv_heads][head_dim], the cache's values widened to f32.
 //   s_t = scale q.k_t,   p = softmax(s),   o = sum_t p_t v_t
-// Bound: s_t is off by ds_t = u (head_dim + 8) scale sum_i |q_i k_ti|; the exponential of
+// Bound: s_t is off by ds_t = u (head_dim + 8) scale sum_i |q_i k_ti|; a cap passes that on (its
+// slope is at most 1) and adds 8 u |s_t|; the exponential of
 // s_t - max by e_t = ds_t + ds_max + u (2 |s_t - max| + 8) relatively; the normaliser by
 // E = sum_t p_t e_t. Together  sum_t p_t |v_t| (e_t + E + 2 u Depth(length)).
 // Running maxima (splitting or tiling the positions) are covered by Depth's constant as long as
