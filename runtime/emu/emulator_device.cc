@@ -186,9 +186,8 @@ absl::Status EmulatorDevice::RawLaunchKernel(Handle stream, const RawLaunch& lau
     totals_.lane_ops += stats->lane_ops;
     return absl::OkStatus();
   }
-  const absl::Status fault(
-      stats.status().code(),
-      absl::StrCat(spec.key, ": ", AnnotateLog(stats.status().message(), spec)));
+  absl::Status fault(stats.status().code(),
+                     absl::StrCat(spec.key, ": ", AnnotateLog(stats.status().message(), spec)));
   if (AsStream(stream).fault.ok()) AsStream(stream).fault = fault;
   return fault;
 }

@@ -499,7 +499,7 @@ absl::Status Parser::ResolveLabels() {
   for (const BranchTargetsSyntax& targets : entry_.branch_targets) known[targets.name] = true;
   const auto resolve = [&](const std::vector<int>& chain, const std::string& name) {
     for (size_t i = chain.size(); i-- > 0;) {
-      const std::string scoped = ScopedLabel(chain[i], name);
+      std::string scoped = ScopedLabel(chain[i], name);
       if (known.contains(scoped)) return scoped;
     }
     return std::string();
