@@ -47,7 +47,7 @@ std::vector<GemvSpec> GemvVariants() {
     variants.push_back({type, 2304, 7, 2, 2, 1, 8});        // nine units on eight warps
     variants.push_back({type, 2304, 7, 4, 4, 8, 4});
     variants.push_back({type, 512, 6, 8, 1, kMaxGemvTokens});
-    variants.push_back({type, 512, 6, 4, 1, kMaxGemvTokens, 2, 512});  // 64 KiB of shared memory
+    variants.push_back({type, 1024, 6, 4, 1, 14, 2, 1024});  // 56 KiB of shared memory
     variants.push_back({type, 14336, 4096, 4, 2, 1, 2, 8192});
   }
   return variants;

@@ -1,6 +1,7 @@
 #include "ptx_templates/gemv_core.h"
 
 #include "absl/strings/str_cat.h"
+#include "codegen/status_macros.h"
 #include "codegen/warp.h"
 
 namespace ptxsmith {
@@ -28,19 +29,43 @@ Vec<F32, 4> Scaled(const Vec<F32, 4>& x, const std::optional<Vec<F32, 4>>& facto
 
 }  // namespace
 
-absl::Status CheckGemvShape(absl::string_view family, const GemvShape& shape, bool q8_1) {
+absl::Status CheckGemvShape(absl::string_view family, const GemvShape& shape,
+                            std::optional<uint32_t> k) {
+  if (k) PTXSMITH_RETURN_IF_ERROR(CheckK(family, shape.quant, *k));
   const uint32_t share = kUnitWeights * shape.warps_per_output;
   if (shape.stage % share != 0) {
     return absl::InvalidArgumentError(
         absl::StrCat(family, ": stage=", shape.stage, " is not a multiple of ", share,
                      ", a unit for each of the ", shape.warps_per_output, " warps of an output"));
   }
-  if (q8_1 && DecoderFor(shape.quant).packed == nullptr) {
+  if (shape.norm_eps && !(*shape.norm_eps >= 0)) {
+    return absl::InvalidArgumentError(
+        absl::StrCat(family, ": eps=", *shape.norm_eps, " is negative"));
+  }
+  if (!shape.q8_1) return absl::OkStatus();
+  if (DecoderFor(shape.quant).packed == nullptr) {
     return absl::InvalidArgumentError(
         absl::StrCat(family, ": quant=", ToString(shape.quant),
                      " has no integer form for activations of type q8_1"));
   }
+  if (shape.stage != 0 || shape.norm_eps) {
+    return absl::InvalidArgumentError(
+        absl::StrCat(family, ": activations of type q8_1 are neither staged nor normalised"));
+  }
   return absl::OkStatus();
+}
+
+SizeExpr ActivationBytes(const GemvShape& shape, const SizeExpr& k_size) {
+  return shape.q8_1 ? CeilDiv(k_size, kQ8_1Block) * kQ8_1Bytes : k_size * 4;
+}
+
+GemvActivations ActivationParams(KernelBuilder& k, const GemvShape& shape, const SizeExpr& k_size) {
+  if (shape.q8_1) {
+    return GemvInputQ8_1{k.Param<In<U8>>("x", {.count = ActivationBytes(shape, k_size) * shape.m})};
+  }
+  const auto x = k.Param<In<F32>>("x", {.count = k_size * shape.m});
+  if (!shape.norm_eps) return GemvInput{x, {}};
+  return GemvInput{x, k.Param<In<F32>>("weight", {.count = k_size, .constant = true})};
 }
 
 GemvBlock::GemvBlock(KernelBuilder& k, const GemvShape& shape, const Dim& cols)
@@ -172,8 +197,13 @@ std::vector<Val<F32>> GemvBlock::Multiply(const GemvActivations& x, absl::Span<c
              });
     });
   }
+  std::optional<Val<F32>> scale;
+  if (shape_.norm_eps) scale.emplace(RmsScale(floats->x, *shape_.norm_eps));
   std::vector<Val<F32>> results;
-  for (const Sums& row : sums) results.push_back(Join(row, warp_ - part_, shape_.warps_per_output));
+  for (const Sums& row : sums) {
+    const Val<F32> sum = Join(row, warp_ - part_, shape_.warps_per_output);
+    results.push_back(scale ? sum * *scale : sum);
+  }
   return results;
 }
 

@@ -3,7 +3,7 @@
 // gate_up.cc. One object per kernel under construction, like its KernelBuilder.
 //
 //   GemvBlock block(k, shape, cols);
-//   const std::vector<Val<F32>> sums = block.Multiply(GemvInput{x, {}}, {w_row}, exists);
+//   const std::vector<Val<F32>> sums = block.Multiply(x, {w_row}, exists);
 //   block.ForOwnOutputs(exists, [&](const Val<U32>& token) { y.Store(token * n + row, sums[0]); });
 //
 // Geometry. A block has outputs_per_block outputs, each with warps_per_output warps. A row is cut
@@ -41,6 +41,7 @@ inline constexpr FieldRule kOutputsPerBlockRule = OneOf(1, 2, 4, 8, 16);
 inline constexpr absl::string_view kOutputsPerBlockHelp = "outputs per block";
 inline constexpr FieldRule kUnrollRule = OneOf(1, 2, 4);
 inline constexpr absl::string_view kUnrollHelp = "units of 256 weights in flight per warp";
+inline constexpr FieldRule kGemvInputRule = OneOf(QuantType::kF32, QuantType::kQ8_1);
 inline constexpr FieldRule kTokensRule = Between(1, kMaxGemvTokens);
 inline constexpr FieldRule kWarpsPerOutputRule = OneOf(1, 2, 4, 8);
 inline constexpr absl::string_view kWarpsPerOutputHelp = "warps that share an output";
@@ -58,15 +59,20 @@ struct GemvShape {
   uint32_t m = 1;  // tokens
   uint32_t outputs_per_block = 4;
   uint32_t warps_per_output = 1;
-  uint32_t unroll = 1;  // units in flight per warp
-  uint32_t stage = 0;   // activations per token in shared memory, 0 for none
+  uint32_t unroll = 1;                 // units in flight per warp
+  uint32_t stage = 0;                  // activations per token in shared memory, 0 for none
+  bool q8_1 = false;                   // the activations' form
+  std::optional<float> norm_eps = {};  // RMSNorm of the activations before the product
 
+  uint32_t input_params() const { return norm_eps ? 2 : 1; }
   uint32_t warps() const { return outputs_per_block * warps_per_output; }
 };
 
-// InvalidArgument when a staged phase does not divide among the warps of an output, or when the
-// type has no integer form and the activations are q8_1.
-absl::Status CheckGemvShape(absl::string_view family, const GemvShape& shape, bool q8_1);
+// InvalidArgument when k does not fit the type, a staged phase does not divide among the warps of
+// an output, the type has no integer form and the activations are q8_1, these are staged or
+// normalised, or eps is negative.
+absl::Status CheckGemvShape(absl::string_view family, const GemvShape& shape,
+                            std::optional<uint32_t> k);
 
 // The layout of ggml's block_q8_1: 32 signed bytes q with activation = d * q.
 inline constexpr uint32_t kQ8_1Block = 32;  // activations
@@ -83,6 +89,11 @@ struct GemvInputQ8_1 {
 };
 using GemvActivations = std::variant<GemvInput, GemvInputQ8_1>;
 
+// The parameter "x", and "weight" with a norm: shape.input_params() of them.
+GemvActivations ActivationParams(KernelBuilder& k, const GemvShape& shape, const SizeExpr& k_size);
+// Bytes of one token's activations.
+SizeExpr ActivationBytes(const GemvShape& shape, const SizeExpr& k_size);
+
 class GemvBlock {
  public:
   // REQUIRES: k.Launch with 32 * shape.warps() threads.
@@ -91,14 +102,11 @@ class GemvBlock {
   // The number of this warp's output, counted over the grid.
   const Val<U32>& output() const { return output_; }
 
-  // For each of `rows`, all of this warp's output: W x. Lane t has the value of token t; lanes
-  // beyond m repeat the last token's. Rows that do not exist are not read and give 0. All threads
-  // of the block take part.
+  // For each of `rows`, all of this warp's output: W x, x normalised if asked for. Lane t has the
+  // value of token t; lanes beyond m repeat the last token's. Rows that do not exist are not read
+  // and give 0. All threads of the block take part.
   std::vector<Val<F32>> Multiply(const GemvActivations& x, absl::Span<const In<U8>> rows,
                                  const Pred& exists);
-
-  // 1 / sqrt(mean of x^2 + eps), of token t in lane t as above. Every warp of the block sums.
-  Val<F32> RmsScale(const In<F32>& x, float eps);
 
   // body(token) in the lanes that store results: lane t of the first warp of an existing output.
   void ForOwnOutputs(const Pred& exists, absl::FunctionRef<void(const Val<U32>& token)> body);
@@ -118,6 +126,8 @@ class GemvBlock {
                std::vector<Sums>& sums);
   void AddStaged(const GemvInput& x, absl::Span<const In<U8>> rows, const Pred& exists,
                  std::vector<Sums>& sums);
+  // 1 / sqrt(mean of x^2 + eps), of token t in lane t.
+  Val<F32> RmsScale(const In<F32>& x, float eps);
   // Lane t: the sum of sums[t] over the lanes of `warps` warps from `first_warp` on.
   Val<F32> Join(const Sums& sums, const Val<U32>& first_warp, uint32_t warps);
 

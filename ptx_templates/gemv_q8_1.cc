@@ -7,14 +7,17 @@ namespace ptxsmith {
 
 absl::StatusOr<KernelSpec> BuildGemvQ8_1(const GemvQ8_1Spec& spec, const Target& target) {
   PTXSMITH_RETURN_IF_ERROR(CheckFields(spec));
-  const GemvShape shape = {spec.quant, spec.m, spec.outputs_per_block, spec.warps_per_output,
-                           spec.unroll};
+  const GemvShape shape = {.quant = spec.quant,
+                           .m = spec.m,
+                           .outputs_per_block = spec.outputs_per_block,
+                           .warps_per_output = spec.warps_per_output,
+                           .unroll = spec.unroll,
+                           .q8_1 = true};
   return BuildProjection({.family = GemvQ8_1Spec::kFamily,
                           .key = KeyOf(spec, target),
                           .shape = shape,
                           .k = spec.k,
                           .n = {spec.n},
-                          .q8_1 = true,
                           .bias = spec.bias,
                           .residual = spec.residual},
                          target);

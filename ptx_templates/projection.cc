@@ -28,8 +28,7 @@ absl::StatusOr<KernelSpec> Build(const Projection& p, const Target& target) {
   KernelBuilder k(p.key, p.family, target);
 
   // Sizes come after the buffers in the signature, but buffers are sized by them.
-  const bool norm = p.norm_eps.has_value();
-  uint32_t next_dim = static_cast<uint32_t>((p.bias ? 3 : 2) * count + 1 + (norm ? 1 : 0));
+  uint32_t next_dim = static_cast<uint32_t>((p.bias ? 3 : 2) * count) + p.shape.input_params();
   const auto size_of = [&](const std::optional<uint32_t>& baked) {
     return baked ? SizeExpr(*baked) : SizeExpr::Param(next_dim++);
   };
@@ -50,13 +49,7 @@ absl::StatusOr<KernelSpec> Build(const Projection& p, const Target& target) {
     w.push_back(
         k.Param<In<U8>>(Name("w", i, count), {.count = n_size[i] * row_bytes, .constant = true}));
   }
-  const SizeExpr q8_1_bytes = CeilDiv(k_size, kQ8_1Block) * kQ8_1Bytes;
-  const GemvActivations x = [&]() -> GemvActivations {
-    if (p.q8_1) return GemvInputQ8_1{k.Param<In<U8>>("x", {.count = q8_1_bytes * m})};
-    const auto floats = k.Param<In<F32>>("x", {.count = k_size * m});
-    if (!norm) return GemvInput{floats, {}};
-    return GemvInput{floats, k.Param<In<F32>>("weight", {.count = k_size, .constant = true})};
-  }();
+  const GemvActivations x = ActivationParams(k, p.shape, k_size);
   for (size_t i = 0; p.bias && i < count; ++i) {
     bias.push_back(
         k.Param<In<F32>>(Name("bias", i, count), {.count = n_size[i], .constant = true}));
@@ -74,8 +67,7 @@ absl::StatusOr<KernelSpec> Build(const Projection& p, const Target& target) {
   const uint32_t per_block = p.shape.outputs_per_block;
   k.Launch(
       {.block = {kWarpLanes * p.shape.warps(), 1, 1}, .grid = {CeilDiv(outputs, per_block), 1, 1}});
-  const SizeExpr x_bytes = p.q8_1 ? q8_1_bytes : k_size * 4;
-  k.Costs({.bytes = outputs * row_bytes + (x_bytes + outputs * 4) * m,
+  k.Costs({.bytes = outputs * row_bytes + (ActivationBytes(p.shape, k_size) + outputs * 4) * m,
            .flops = outputs * k_size * (2 * m)});
 
   GemvBlock block(k, p.shape, cols);
@@ -87,14 +79,11 @@ absl::StatusOr<KernelSpec> Build(const Projection& p, const Target& target) {
   const In<U8> w_row =
       Pick(output, begins, w, last).At(row * (cols / decoder.chunk_weights), decoder.chunk_bytes);
   const Val<F32> product = block.Multiply(x, {w_row}, exists)[0];
-  std::optional<Val<F32>> scale;
-  if (norm) scale.emplace(block.RmsScale(std::get<GemvInput>(x).x, *p.norm_eps));
 
   block.ForOwnOutputs(exists, [&](const Val<U32>& token) {
     const Val<U32> at = token * Pick(output, begins, rows, last) + row;
     const Y to = Pick(output, begins, y, last);
-    const Val<F32> scaled = scale ? product * *scale : product;
-    const Val<F32> biased = p.bias ? scaled + Pick(output, begins, bias, last).Load(row) : scaled;
+    const Val<F32> biased = p.bias ? product + Pick(output, begins, bias, last).Load(row) : product;
     if constexpr (std::is_same_v<Y, InOut<F32>>) {
       to.Store(at, to.Load(at) + biased);
     } else {
@@ -107,10 +96,7 @@ absl::StatusOr<KernelSpec> Build(const Projection& p, const Target& target) {
 }  // namespace
 
 absl::StatusOr<KernelSpec> BuildProjection(const Projection& projection, const Target& target) {
-  if (projection.k) {
-    PTXSMITH_RETURN_IF_ERROR(CheckK(projection.family, projection.shape.quant, *projection.k));
-  }
-  PTXSMITH_RETURN_IF_ERROR(CheckGemvShape(projection.family, projection.shape, projection.q8_1));
+  PTXSMITH_RETURN_IF_ERROR(CheckGemvShape(projection.family, projection.shape, projection.k));
   return projection.residual ? Build<InOut<F32>>(projection, target)
                              : Build<Out<F32>>(projection, target);
 }

@@ -24,8 +24,6 @@ struct Projection {
   GemvShape shape = {};
   std::optional<uint32_t> k = {};
   std::vector<std::optional<uint32_t>> n = {};  // rows of each matrix
-  bool q8_1 = false;                            // the activations' form
-  std::optional<float> norm_eps = {};           // RMSNorm of the activations before the product
   bool bias = false;
   bool residual = false;  // add to y; one matrix only
 };

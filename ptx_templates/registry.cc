@@ -8,12 +8,17 @@
 #include "ptx_templates/argmax.h"
 #include "ptx_templates/attention.h"
 #include "ptx_templates/convert.h"
+#include "ptx_templates/dequantize.h"
 #include "ptx_templates/elementwise.h"
 #include "ptx_templates/embed_row.h"
+#include "ptx_templates/gate_up.h"
 #include "ptx_templates/gemv.h"
+#include "ptx_templates/gemv_multi.h"
+#include "ptx_templates/gemv_norm.h"
 #include "ptx_templates/gemv_q8_1.h"
 #include "ptx_templates/kv_append.h"
 #include "ptx_templates/layer_norm.h"
+#include "ptx_templates/quantize_q8_1.h"
 #include "ptx_templates/rms_norm.h"
 #include "ptx_templates/rope.h"
 #include "ptx_templates/softmax.h"
@@ -40,6 +45,11 @@ constexpr Family MakeFamily() {
 constexpr Family kFamilies[] = {
     MakeFamily<GemvSpec, BuildGemv, GemvVariants>(),
     MakeFamily<GemvQ8_1Spec, BuildGemvQ8_1, GemvQ8_1Variants>(),
+    MakeFamily<GemvNormSpec, BuildGemvNorm, GemvNormVariants>(),
+    MakeFamily<GemvMultiSpec, BuildGemvMulti, GemvMultiVariants>(),
+    MakeFamily<GateUpSpec, BuildGateUp, GateUpVariants>(),
+    MakeFamily<QuantizeQ8_1Spec, BuildQuantizeQ8_1, QuantizeQ8_1Variants>(),
+    MakeFamily<DequantizeSpec, BuildDequantize, DequantizeVariants>(),
     MakeFamily<RmsNormSpec, BuildRmsNorm, RmsNormVariants>(),
     MakeFamily<LayerNormSpec, BuildLayerNorm, LayerNormVariants>(),
     MakeFamily<SoftmaxSpec, BuildSoftmax, SoftmaxVariants>(),

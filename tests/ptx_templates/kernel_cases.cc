@@ -4,6 +4,11 @@ namespace ptxsmith {
 namespace {
 
 constexpr CaseFamily kFamilies[] = {
+    {"dequantize", DequantizeCases},
+    {"quantize_q8_1", QuantizeQ8_1Cases},
+    {"gate_up", GateUpCases},
+    {"gemv_multi", GemvMultiCases},
+    {"gemv_norm", GemvNormCases},
     {"gemv_q8_1", GemvQ8_1Cases},
     {"gemv", GemvCases},
     {"embed_row", EmbedRowCases},

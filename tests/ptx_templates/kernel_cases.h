@@ -21,6 +21,11 @@ namespace ptxsmith {
 
 std::vector<CaseMaker> GemvCases(uint64_t seed);
 std::vector<CaseMaker> GemvQ8_1Cases(uint64_t seed);
+std::vector<CaseMaker> GemvNormCases(uint64_t seed);
+std::vector<CaseMaker> GemvMultiCases(uint64_t seed);
+std::vector<CaseMaker> GateUpCases(uint64_t seed);
+std::vector<CaseMaker> QuantizeQ8_1Cases(uint64_t seed);
+std::vector<CaseMaker> DequantizeCases(uint64_t seed);
 std::vector<CaseMaker> EmbedRowCases(uint64_t seed);
 std::vector<CaseMaker> RmsNormCases(uint64_t seed);
 std::vector<CaseMaker> RopeCases(uint64_t seed);
