@@ -202,7 +202,9 @@ class Printer {
         }
         size_t first = 0;
         for (const size_t size : instr.groups) {
-          parts.push_back(List(sources.subspan(first, size), operand));
+          std::vector<std::string> group;
+          for (const ir::Operand& src : sources.subspan(first, size)) group.push_back(Text(src));
+          parts.push_back(absl::StrCat("{", absl::StrJoin(group, ", "), "}"));
           first += size;
         }
         Statement(instr.mnemonic, absl::StrJoin(parts, ", "), instr.loc);

@@ -86,6 +86,12 @@ const Case kOperations[] = {
     OP("BitcastOfIntegersIsFree", Bitcast<U32>(Bitcast<S32>(in.a)), ""),
     OP("Bits", Bits(in.a, in.b, 6), "bfe.u32 %r2, %r0, %r1, 6;\n"),
     OP("Permute", Permute(in.a, in.b, 0x6420), "prmt.b32 %r2, %r0, %r1, 25632;\n"),
+    OP("Dp4a", Dp4a(in.a, in.b, -1), "dp4a.s32.s32 %r2, %r0, %r1, -1;\n"),
+    OP("PackHalf2", PackHalf2(in.f, in.g), "cvt.rn.f16x2.f32 %r2, %f1, %f0;\n"),
+    OP("PackBF16x2", PackBF16x2(in.f, in.g), "cvt.rn.bf16x2.f32 %r2, %f1, %f0;\n"),
+    OP("SelectPointer", Select(in.a < 1, in.x.At(4), in.x).Load(1),
+       "setp.lt.u32 %p0, %r0, 1;\nadd.u64 %rd4, %rd3, 16;\nselp.u64 %rd5, %rd4, %rd3, %p0;\n"
+       "ld.global.u32 %r2, [%rd5+4];\n"),
     OP("UnpackHalf2", UnpackHalf2(in.a),
        "mov.b32 {%h0, %h1}, %r0;\ncvt.f32.f16 %f2, %h0;\ncvt.f32.f16 %f3, %h1;\n"),
     OP("BytesToF32", BytesToF32(in.a, 32)[0],

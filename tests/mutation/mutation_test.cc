@@ -21,10 +21,17 @@
 #include "gtest/gtest.h"
 #include "ptx_templates/argmax.h"
 #include "ptx_templates/attention.h"
+#include "ptx_templates/dequantize.h"
 #include "ptx_templates/elementwise.h"
 #include "ptx_templates/embed_row.h"
+#include "ptx_templates/gate_up.h"
+#include "ptx_templates/gemm.h"
 #include "ptx_templates/gemv.h"
+#include "ptx_templates/gemv_multi.h"
+#include "ptx_templates/gemv_norm.h"
+#include "ptx_templates/gemv_q8_1.h"
 #include "ptx_templates/kv_append.h"
+#include "ptx_templates/quantize_q8_1.h"
 #include "ptx_templates/rms_norm.h"
 #include "ptx_templates/rope.h"
 #include "runtime/emu/emulator.h"
@@ -170,6 +177,18 @@ std::vector<std::pair<absl::string_view, std::string>> Kernels() {
     kernels.push_back(Kernel(GemvSpec{decoder.type, decoder.chunk_weights * 9, 33, 4, 2}));
     kernels.push_back(Kernel(EmbedRowSpec{decoder.type, decoder.chunk_weights * 9, 7, 3}));
   }
+  using enum QuantType;
+  kernels.push_back(Kernel(GemvSpec{kQ8_0, 288, 5, 2, 1, 3, 2, 0, true, true}));
+  kernels.push_back(Kernel(GemvSpec{kQ8_0, 2304, 7, 4, 1, 1, 2, 512}));
+  kernels.push_back(Kernel(GemvQ8_1Spec{kQ4K, 2304, 5, 2, 2, 3, 2, true, true}));
+  kernels.push_back(Kernel(GemvQ8_1Spec{kQ5_0, 288, 5, 2, 2, 3, 2, true, true}));
+  kernels.push_back(Kernel(GemvNormSpec{kQ4_0, 288, 5, 1e-6f, 2, 1, 3, 2, 0, true, true}));
+  kernels.push_back(
+      Kernel(GemvMultiSpec{kQ8_0, kF32, 288, 7, 3, 2, 3, 4, 1, 1, 1, 0, false, 1e-5f, true}));
+  kernels.push_back(Kernel(GateUpSpec{kQ4_0, kF32, 288, 5, 4, 1, 3, 2}));
+  kernels.push_back(Kernel(GemmSpec{kQ8_0, 288, 19, 9, 16, 2}));
+  kernels.push_back(Kernel(QuantizeQ8_1Spec{1056, 64}));
+  kernels.push_back(Kernel(DequantizeSpec{kQ4_1, kF16, 288, 5, 2}));
   kernels.push_back(Kernel(RmsNormSpec{1000, 3, 1e-6f, 128}));
   kernels.push_back(Kernel(RmsNormSpec{std::nullopt, std::nullopt, 1e-5f, 256}));
   kernels.push_back(Kernel(AttentionSpec{4, 2, 32, 64, 4}));

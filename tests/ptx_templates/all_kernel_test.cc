@@ -56,7 +56,7 @@ INSTANTIATE_TEST_SUITE_P(Families, KernelTest,
 class KernelConformanceTest : public testing::TestWithParam<CaseFamily> {};
 
 // The kernels use exactly rounded operations only, so a GPU and the emulator of its architecture
-// must agree in every bit of every buffer.
+// must agree in every bit of every buffer; those of the tensor cores within their bound.
 TEST_P(KernelConformanceTest, GpuAndEmulatorGiveTheSameBits) {
   absl::StatusOr<KernelRunner> gpu = KernelRunner::Open(kGpu);
   if (absl::IsUnavailable(gpu.status())) GTEST_SKIP() << gpu.status().message();
@@ -69,6 +69,10 @@ TEST_P(KernelConformanceTest, GpuAndEmulatorGiveTheSameBits) {
     const KernelCase test = maker.make();
     ASSERT_OK_AND_ASSIGN(const std::vector<Bytes> want, emulator.Run(test));
     ASSERT_OK_AND_ASSIGN(const std::vector<Bytes> got, gpu->Run(test));
+    if (!test.same_bits) {
+      ASSERT_TRUE(test.check(want) && test.check(got)) << test.name;
+      continue;
+    }
     for (size_t i = 0; i < want.size(); ++i) {
       ASSERT_TRUE(SameBits(FromBytes<float>(got[i]), FromBytes<float>(want[i])))
           << test.name << ", argument " << i;

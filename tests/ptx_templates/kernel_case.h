@@ -64,6 +64,9 @@ struct KernelCase {
   // Whether the arguments' contents after the launch (empty for scalars) are right. Buffers that
   // the kernel may only read need no check.
   std::function<testing::AssertionResult(absl::Span<const Bytes> after)> check;
+  // Whether all devices give the same bits. False for tensor cores, whose order of summation is
+  // their own: there every device must pass `check`.
+  bool same_bits = true;
 };
 
 template <class Spec>

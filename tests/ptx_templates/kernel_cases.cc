@@ -6,11 +6,12 @@ namespace {
 constexpr CaseFamily kFamilies[] = {
     {"dequantize", DequantizeCases},
     {"quantize_q8_1", QuantizeQ8_1Cases},
+    {"gemm", GemmCases},
     {"gate_up", GateUpCases},
     {"gemv_multi", GemvMultiCases},
     {"gemv_norm", GemvNormCases},
-    {"gemv_q8_1", GemvQ8_1Cases},
     {"gemv", GemvCases},
+    {"gemv_q8_1", GemvQ8_1Cases},
     {"embed_row", EmbedRowCases},
     {"rms_norm", RmsNormCases},
     {"rope", RopeCases},

@@ -21,6 +21,7 @@
 #include "codegen/block.h"
 #include "codegen/kernel_builder.h"
 #include "codegen/math.h"
+#include "codegen/mma.h"
 #include "gtest/gtest.h"
 #include "ptx_templates/registry.h"
 #include "tests/util/status_matchers.h"
@@ -181,6 +182,11 @@ absl::StatusOr<KernelSpec> EveryOperation(const Target& target, bool dynamic_sha
   u += a >> b;
   u += Bits(a, b, 6) + Bits(a, 3, 6) + Permute(a, b, 0x5410) + Permute(0x4b000000, a, b);
   u += ShuffleXor(a, 1) + Broadcast(b, 31);
+  u += Bitcast<U32>(Dp4a(a, b, 3)) + PackHalf2(f, g) + PackBF16x2(f, g);
+  u += Select(a < b, u32, u32.At(a)).Load(1);
+  MmaTile matrix(k);
+  matrix.MultiplyAdd16(Vec<U32, 4>({a, b, a, b}), Vec<U32, 2>({b, a}));
+  u += Bitcast<U32>(matrix.Element(0));
   Var<S32> s = k.NewVar<S32>(-1);
   EveryIntegerOp(Bitcast<S32>(a), Bitcast<S32>(b), s);
   s += Bitcast<S32>(a) >> Bitcast<S32>(b);

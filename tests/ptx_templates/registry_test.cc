@@ -71,7 +71,7 @@ TEST(RegistryTest, Errors) {
     return StatusIs(absl::StatusCode::kInvalidArgument, HasSubstr(text));
   };
   EXPECT_THAT(error(""), says("unknown kernel family ''; known: gemv, "));
-  EXPECT_THAT(error("gemm:k=32"), AllOf(says("unknown kernel family 'gemm'"), says("argmax")));
+  EXPECT_THAT(error("gemn:k=32"), AllOf(says("unknown kernel family 'gemn'"), says("argmax")));
   EXPECT_THAT(error("gemv:kk=32"), says("gemv: unknown field 'kk'; known: quant, k, n, "));
   EXPECT_THAT(error("gemv:k"), says("gemv: 'k' is not of the form field=value"));
   EXPECT_THAT(error("gemv:k=x"), says("gemv: k: 'x' is not a number"));
@@ -81,6 +81,26 @@ TEST(RegistryTest, Errors) {
   EXPECT_THAT(error("gemv:quant=q9"), says("gemv: quant: "));
   EXPECT_THAT(error("gemv:outputs_per_block=3"),
               says("gemv: outputs_per_block=3 must be one of 1, 2, 4, 8, 16"));
+  EXPECT_THAT(error("gemv:m=33"), says("gemv: m=33 must be from 1 to 32"));
+  EXPECT_THAT(error("gemv:stage=300"), says("gemv: stage=300 must be"));
+  EXPECT_THAT(error("gemv:warps_per_output=4,stage=512"),
+              says("gemv: stage=512 is not a multiple of 1024, a unit for each of the 4 warps"));
+  EXPECT_THAT(error("gemv:outputs_per_block=16,warps_per_output=8"), says("a block of 4096 x 1"));
+  EXPECT_THAT(error("gemv:m=32,stage=65536"), says("shared array 'staged' of 8388608 bytes"));
+  EXPECT_THAT(error("gemv_q8_1:quant=f16"), says("gemv_q8_1: quant=f16 must be one of q4_0, "));
+  EXPECT_THAT(error("gate_up:quant=f16,input=q8_1"),
+              says("gate_up: quant=f16 has no integer form for activations of type q8_1"));
+  EXPECT_THAT(error("gate_up:input=f16"), says("gate_up: input=f16 must be one of f32, q8_1"));
+  EXPECT_THAT(error("gate_up:eps=-1,norm=1"), says("gate_up: eps=-1 is negative"));
+  EXPECT_THAT(error("gemv_multi:input=q8_1,norm=1"),
+              says("gemv_multi: activations of type q8_1 are neither staged nor normalised"));
+  EXPECT_THAT(error("gemv_multi:matrices=4"), says("gemv_multi: matrices=4 must be one of 2, 3"));
+  EXPECT_THAT(error("gemv_norm:k=288"), says("gemv_norm: k=288 is not a positive multiple of 256"));
+  EXPECT_THAT(error("gemm:k=288"), says("gemm: k=288 is not a positive multiple of 256"));
+  EXPECT_THAT(error("gemm:tokens=24"), says("gemm: tokens=24 must be one of 8, 16, 32, 64"));
+  EXPECT_THAT(error("dequantize:k=288"), says("dequantize: k=288 is not a positive multiple"));
+  EXPECT_THAT(error("dequantize:to=q8_0"), says("dequantize: to=q8_0 must be one of f32, f16"));
+  EXPECT_THAT(error("quantize_q8_1:n=33"), says("quantize_q8_1: n=33 must be"));
   EXPECT_THAT(error("gemv@sm_1"), says("unknown target 'sm_1'"));
   EXPECT_THAT(error("gemv@"), says("unknown target ''"));
   EXPECT_THAT(error("rms_norm:n=8,eps=-1"), says("rms_norm: eps=-1 is negative"));

@@ -1,0 +1,117 @@
+#include "ptx_templates/candidates.h"
+
+#include <algorithm>
+
+#include "ptx_templates/gemm.h"
+#include "ptx_templates/gemv.h"
+#include "ptx_templates/gemv_q8_1.h"
+
+namespace ptxsmith {
+namespace {
+
+constexpr uint32_t kLargestGemv = 8;     // tokens; beyond, tensor cores win by their rate
+constexpr uint32_t kWarpsToFill = 2048;  // 16 for each of the 132 SMs of an H200
+constexpr uint32_t kWarpsPerBlock = 16;  // at most; more leave few registers to each
+
+bool Fits(const GemvProblem& p) {
+  return p.k > 0 && p.n > 0 && p.m > 0 && p.k % DecoderFor(p.quant).chunk_weights == 0;
+}
+
+uint32_t Units(const GemvProblem& p) { return (p.k + kUnitWeights - 1) / kUnitWeights; }
+
+// Warps of one output: no more than units, and no more than it takes to fill the GPU.
+uint32_t DefaultWarpsPerOutput(const GemvProblem& p) {
+  uint32_t warps = 1;
+  while (warps < 8 && 2 * warps <= Units(p) && uint64_t{p.n} * warps < kWarpsToFill) warps *= 2;
+  return warps;
+}
+
+// Loads of up to four units in flight, as long as a warp has them; many tokens fill the registers.
+uint32_t DefaultUnroll(const GemvProblem& p, uint32_t warps_per_output) {
+  uint32_t unroll = 1;
+  while (unroll < 4 && p.m <= 2 && 2 * unroll * warps_per_output <= Units(p)) unroll *= 2;
+  return unroll;
+}
+
+GemvSpec DefaultSpec(const GemvProblem& p) {
+  GemvSpec spec{p.quant, p.k, p.n};
+  spec.m = p.m;
+  spec.warps_per_output = DefaultWarpsPerOutput(p);
+  spec.unroll = DefaultUnroll(p, spec.warps_per_output);
+  spec.outputs_per_block = std::max(1u, 4 / spec.warps_per_output);
+  return spec;
+}
+
+GemmSpec DefaultGemm(const GemvProblem& p) {
+  GemmSpec spec{p.quant, p.k, p.n, std::nullopt};
+  while (spec.tokens > 8 && spec.tokens / 2 >= p.m) spec.tokens /= 2;
+  return spec;
+}
+
+// Calls add(spec) for the shapes of blocks that a warp's share of the row allows, the default
+// first.
+template <class Spec, class F>
+void ForEachShape(const GemvProblem& p, Spec spec, F&& add) {
+  add(spec);
+  const Spec first = spec;
+  for (const uint32_t warps : {1u, 2u, 4u, 8u}) {
+    for (const uint32_t outputs : {1u, 2u, 4u, 8u}) {
+      if (warps > Units(p) || warps * outputs > kWarpsPerBlock || warps * outputs < 2) continue;
+      spec.warps_per_output = warps;
+      spec.outputs_per_block = outputs;
+      spec.unroll = DefaultUnroll(p, warps);
+      const bool is_first = warps == first.warps_per_output && outputs == first.outputs_per_block;
+      if (!is_first) add(spec);
+    }
+  }
+}
+
+}  // namespace
+
+std::vector<std::string> GemvCandidates(const GemvProblem& problem, const Target& target) {
+  std::vector<std::string> keys;
+  if (!Fits(problem)) return keys;
+  if (problem.m <= kMaxGemvTokens) {
+    const GemvSpec start = DefaultSpec(problem);
+    ForEachShape(problem, start, [&](GemvSpec spec) {
+      keys.push_back(KeyOf(spec, target));
+      // All activations in shared memory where they fit beside other blocks: in the static limit.
+      spec.stage = (Units(problem) + spec.warps_per_output - 1) / spec.warps_per_output *
+                   spec.warps_per_output * kUnitWeights;
+      const uint64_t bytes = uint64_t{4} * spec.m * (spec.stage + 32 * kWarpsPerBlock);
+      const bool shared = spec.outputs_per_block > 1 && bytes <= target.limits().static_shared;
+      if (shared) keys.push_back(KeyOf(spec, target));
+    });
+    if (DecoderFor(problem.quant).packed != nullptr) {
+      GemvQ8_1Spec spec{problem.quant, problem.k, problem.n};
+      spec.m = problem.m;
+      spec.warps_per_output = start.warps_per_output;
+      spec.outputs_per_block = start.outputs_per_block;
+      spec.unroll = start.unroll;
+      ForEachShape(problem, spec, [&](const GemvQ8_1Spec& s) { keys.push_back(KeyOf(s, target)); });
+    }
+  }
+  if (problem.m > 1) {
+    const GemmSpec start = DefaultGemm(problem);
+    keys.push_back(KeyOf(start, target));
+    for (const uint32_t tokens : {8u, 16u, 32u, 64u}) {
+      for (const uint32_t warps : {1u, 2u, 4u, 8u}) {
+        GemmSpec spec = start;
+        spec.tokens = tokens;
+        spec.warps = warps;
+        const bool is_start = tokens == start.tokens && warps == start.warps;
+        const bool idle = tokens > 8 && tokens / 2 >= problem.m;  // half of the tile or more
+        if (!is_start && !idle) keys.push_back(KeyOf(spec, target));
+      }
+    }
+  }
+  return keys;
+}
+
+std::string DefaultGemv(const GemvProblem& problem, const Target& target) {
+  if (!Fits(problem)) return "";
+  return problem.m <= kLargestGemv ? KeyOf(DefaultSpec(problem), target)
+                                   : KeyOf(DefaultGemm(problem), target);
+}
+
+}  // namespace ptxsmith
