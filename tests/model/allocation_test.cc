@@ -19,13 +19,14 @@ std::atomic<int64_t> host_allocations{0};
 
 }  // namespace
 
-void* operator new(size_t bytes) {
+// Not inlined: GCC 13 would see malloc and free through it and call the pair mismatched.
+[[gnu::noinline]] void* operator new(size_t bytes) {
   ++host_allocations;
   if (void* memory = std::malloc(bytes == 0 ? 1 : bytes)) return memory;
   std::abort();
 }
-void operator delete(void* memory) noexcept { std::free(memory); }
-void operator delete(void* memory, size_t) noexcept { std::free(memory); }
+[[gnu::noinline]] void operator delete(void* memory) noexcept { std::free(memory); }
+[[gnu::noinline]] void operator delete(void* memory, size_t) noexcept { std::free(memory); }
 
 namespace ptxsmith {
 namespace {

@@ -133,7 +133,7 @@ TEST_F(CliTest, ListNamesEveryFamilyAndField) {
   const Json families = Json::parse(Out({"list", "--json"}));
   ASSERT_EQ(families.size(), AllFamilies().size());
   for (size_t i = 0; i < families.size(); ++i) {
-    const Family& family = AllFamilies()[i];
+    const Family family = AllFamilies()[i];
     EXPECT_EQ(families[i]["name"], std::string(family.name));
     EXPECT_THAT(text, HasSubstr(std::string(family.name)));
     const std::vector<FieldHelp> fields = family.fields();
