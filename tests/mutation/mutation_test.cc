@@ -21,6 +21,7 @@
 #include "gtest/gtest.h"
 #include "ptx_templates/argmax.h"
 #include "ptx_templates/attention.h"
+#include "ptx_templates/convert.h"
 #include "ptx_templates/dequantize.h"
 #include "ptx_templates/elementwise.h"
 #include "ptx_templates/embed_row.h"
@@ -31,9 +32,12 @@
 #include "ptx_templates/gemv_norm.h"
 #include "ptx_templates/gemv_q8_1.h"
 #include "ptx_templates/kv_append.h"
+#include "ptx_templates/layer_norm.h"
 #include "ptx_templates/quantize_q8_1.h"
 #include "ptx_templates/rms_norm.h"
 #include "ptx_templates/rope.h"
+#include "ptx_templates/softmax.h"
+#include "ptx_templates/top_k.h"
 #include "runtime/emu/emulator.h"
 #include "tests/mutation/mutate.h"
 #include "tests/ptx_templates/kernel_cases.h"
@@ -199,6 +203,26 @@ std::vector<std::pair<absl::string_view, std::string>> Kernels() {
   kernels.push_back(Kernel(KvAppendSpec{1, 80, 100, 3}));
   kernels.push_back(Kernel(SwigluSpec{1000, 64}));
   kernels.push_back(Kernel(ResidualAddSpec{1000, 64}));
+  kernels.push_back(Kernel(RmsNormSpec{1000, 3, 1e-5f, 128, true}));
+  kernels.push_back(Kernel(LayerNormSpec{1000, 3, 1e-5f, 256}));
+  kernels.push_back(Kernel(SoftmaxSpec{129, 2, -2.5f, 128}));
+  kernels.push_back(Kernel(AttentionSpec{4, 2, 80, 64, 4}));
+  for (const AttentionSpec& spec : AttentionVariants()) {
+    // Batches, prompts, and each of the other fields.
+    if (spec.context == 65u || !spec.slots) kernels.push_back(Kernel(spec));
+  }
+  kernels.push_back(Kernel(AttentionCombineSpec{3, 80, 8, 2}));
+  kernels.push_back(Kernel(KvAppendSpec{3, 96, 33, 3, QuantType::kQ8_0, 4}));
+  kernels.push_back(Kernel(SiluSpec{1000, 64}));
+  kernels.push_back(Kernel(GeluTanhSpec{1000, 64}));
+  kernels.push_back(Kernel(GeluErfSpec{1000, 64}));
+  kernels.push_back(Kernel(GegluSpec{1000, 64}));
+  kernels.push_back(Kernel(MultiplySpec{1000, 64}));
+  kernels.push_back(Kernel(BiasAddSpec{1000, 3, 64}));
+  kernels.push_back(Kernel(TopKSpec{5, 8, 2, 64}));
+  kernels.push_back(Kernel(TopKSpec{1000, 10, 1, 128}));
+  kernels.push_back(Kernel(ConvertSpec{QuantType::kF32, QuantType::kBF16, 1002, 64}));
+  kernels.push_back(Kernel(ConvertSpec{QuantType::kF16, QuantType::kF32, 4096, 256}));
   return kernels;
 }
 

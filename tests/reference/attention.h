@@ -26,7 +26,8 @@ std::vector<uint8_t> AppendQ8_0(absl::Span<const float> x);
 //   o = sum_i e^(m_i - M) sums_i / sum_i e^(m_i - M) w_i,   M = max_i m_i
 // Bound: a share e^(m_i - M) is off relatively by e_i = u (2 (M - m_i) + 8), the divisor by
 // E = sum_i (its share of it) e_i + u splits. Together
-// sum_i |its share of o| (e_i + E + u (2 splits + 2)).
+// sum_i |its share of o| (e_i + E + u (3 splits + 2)) + 2 kTiny |sums_i|: an exponential below
+// 2 kTiny may be 0.
 Expected JoinPartials(absl::Span<const float> partial, size_t head_dim, size_t splits);
 
 }  // namespace ptxsmith::reference

@@ -21,7 +21,8 @@ Expected LayerNorm(absl::Span<const float> x, absl::Span<const float> w, absl::S
 // y[i] = e^(s x[i]) / sum_j e^(s x[j]).
 // Bound: with t_i = s x[i] and best = max t, the argument t_i - best is off by
 // u (|t_i| + |best| + |t_i - best|), its exponential by e_i = that + u (2 |t_i - best| + 8)
-// relatively; the sum by E = sum_j y_j e_j + u Depth(n). Together y[i] (e_i + E + 2 u).
+// relatively; the sum by E = sum_j y_j e_j + u Depth(n). Together y[i] (e_i + E + 2 u) +
+// 2 kTiny: an exponential below that may be 0.
 Expected Softmax(absl::Span<const float> x, double s);
 
 }  // namespace ptxsmith::reference

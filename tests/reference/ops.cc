@@ -122,9 +122,10 @@ Expected Attention(absl::Span<const float> q, absl::Span<const float> k, absl::S
     for (size_t i = 0; i < dim; ++i) {
       double value = 0, bound = 0;
       for (size_t t = 0; t < length; ++t) {
-        const double term = p[t] * v[t * stride + kv + i];
-        value += term;
-        bound += std::fabs(term) * (error[t] + normaliser_error + 2 * kRoundoff * Depth(length));
+        const double element = v[t * stride + kv + i];
+        value += p[t] * element;
+        bound += std::fabs(element) *
+                 (p[t] * (error[t] + normaliser_error + 2 * kRoundoff * Depth(length)) + 2 * kTiny);
       }
       Append(o, value, bound);
     }

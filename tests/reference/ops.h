@@ -85,7 +85,8 @@ struct AttentionShape {
 // Bound: s_t is off by ds_t = u (head_dim + 8) scale sum_i |q_i k_ti|; a cap passes that on (its
 // slope is at most 1) and adds 8 u |s_t|; the exponential of
 // s_t - max by e_t = ds_t + ds_max + u (2 |s_t - max| + 8) relatively; the normaliser by
-// E = sum_t p_t e_t. Together  sum_t p_t |v_t| (e_t + E + 2 u Depth(length)).
+// E = sum_t p_t e_t. Together  sum_t |v_t| (p_t (e_t + E + 2 u Depth(length)) + 2 kTiny): an
+// exponential below 2 kTiny may be 0.
 // Running maxima (splitting or tiling the positions) are covered by Depth's constant as long as
 // the maximum changes at most 16 times.
 Expected Attention(absl::Span<const float> q, absl::Span<const float> k, absl::Span<const float> v,
