@@ -270,6 +270,7 @@ std::vector<AttentionSpec> AttentionVariants() {
   for (uint32_t dim : {32u, 64u, 80u, 96u, 128u, 256u}) {
     for (uint32_t warps : {1u, 4u, 16u}) variants.push_back({4, 2, dim, 64, warps});
   }
+  for (uint32_t dim : {16u, 48u, 112u}) variants.push_back({4, 2, dim, 33, 4});
   variants.push_back({32, 8, 128, 4096, 8});
   variants.push_back({3, 1, 64, std::nullopt, 2});
   const auto add = [&](AttentionSpec spec, auto change) {
