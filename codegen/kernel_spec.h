@@ -60,6 +60,9 @@ struct ParamDesc {
 struct LaunchRule {
   std::array<uint32_t, 3> block = {1, 1, 1};  // threads, printed as .reqntid
   std::array<SizeExpr, 3> grid = {SizeExpr(1), SizeExpr(1), SizeExpr(1)};  // blocks
+  // Blocks that must fit on an SM, printed as .minnctapersm; 0 leaves the registers to ptxas, which
+  // then may spill a few to reach a round number of blocks.
+  uint32_t min_blocks_per_sm = 0;
 };
 
 // What a launch costs at least; read bandwidth and rates are derived from it.

@@ -92,6 +92,9 @@ class Printer {
     }
     Line(")", {});
     Line(absl::StrCat(".reqntid ", absl::StrJoin(kernel_.launch.block, ", ")), {});
+    if (kernel_.launch.min_blocks_per_sm > 0) {
+      Line(absl::StrCat(".minnctapersm ", kernel_.launch.min_blocks_per_sm), {});
+    }
     Line("{", {});
     uint32_t counts[kRegClasses] = {};
     for (const ir::Reg& reg : kernel_.regs) {

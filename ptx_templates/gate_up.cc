@@ -37,7 +37,9 @@ absl::StatusOr<KernelSpec> BuildGateUp(const GateUpSpec& spec, const Target& tar
   const Dim rows = k.ParamDim("n", spec.n);
 
   const uint32_t outputs = spec.outputs_per_block;
-  k.Launch({.block = {kWarpLanes * shape.warps(), 1, 1}, .grid = {CeilDiv(n_size, outputs), 1, 1}});
+  k.Launch({.block = {kWarpLanes * shape.warps(), 1, 1},
+            .grid = {CeilDiv(n_size, outputs), 1, 1},
+            .min_blocks_per_sm = shape.min_blocks_per_sm()});
   const SizeExpr y_bytes = n_size * (4 * y.size());
   k.Costs({.bytes = w_bytes * 2 + (ActivationBytes(shape, k_size) + y_bytes) * spec.m,
            .flops = n_size * k_size * (4 * spec.m)});

@@ -49,7 +49,8 @@ absl::StatusOr<KernelSpec> Build(const GemmSpec& spec, const Target& target) {
   const Dim tokens = k.ParamDim("m", spec.m);
 
   k.Launch({.block = {kWarpLanes * spec.warps, 1, 1},
-            .grid = {CeilDiv(n_size, kTileRows * spec.warps), CeilDiv(m_size, spec.tokens), 1}});
+            .grid = {CeilDiv(n_size, kTileRows * spec.warps), CeilDiv(m_size, spec.tokens), 1},
+            .min_blocks_per_sm = 1});
   k.Costs({.bytes = w_bytes + k_size * m_size * 2 + n_size * m_size * 4,
            .flops = n_size * k_size * m_size * 2});
 

@@ -65,6 +65,12 @@ struct GemvShape {
   std::optional<float> norm_eps = {};  // RMSNorm of the activations before the product
 
   uint32_t input_params() const { return norm_eps ? 2 : 1; }
+  // For LaunchRule: to reach 64 warps per SM, ptxas 13.0 would rather spill a register of the
+  // address arithmetic of staging (f16, open sizes, m=2 on sm_90: 32 registers and a spill; 56
+  // without). Not so for many tokens: free to, it would hoist loads into all 255 registers and
+  // spill there.
+  uint32_t min_blocks_per_sm() const { return stage != 0 ? 1 : 0; }
+
   uint32_t warps() const { return outputs_per_block * warps_per_output; }
 };
 

@@ -65,8 +65,9 @@ absl::StatusOr<KernelSpec> Build(const Projection& p, const Target& target) {
   const Val<U32> total = add_rows(add_rows, k.Const<U32>(0), 0);
 
   const uint32_t per_block = p.shape.outputs_per_block;
-  k.Launch(
-      {.block = {kWarpLanes * p.shape.warps(), 1, 1}, .grid = {CeilDiv(outputs, per_block), 1, 1}});
+  k.Launch({.block = {kWarpLanes * p.shape.warps(), 1, 1},
+            .grid = {CeilDiv(outputs, per_block), 1, 1},
+            .min_blocks_per_sm = p.shape.min_blocks_per_sm()});
   k.Costs({.bytes = outputs * row_bytes + (ActivationBytes(p.shape, k_size) + outputs * 4) * m,
            .flops = outputs * k_size * (2 * m)});
 

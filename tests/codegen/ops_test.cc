@@ -5,6 +5,7 @@
 #include <string>
 #include <vector>
 
+#include "gmock/gmock.h"
 #include "gtest/gtest.h"
 #include "tests/codegen/kernels.h"
 
@@ -191,6 +192,14 @@ const auto kName = [](const auto& info) { return std::string(info.param.name); }
 INSTANTIATE_TEST_SUITE_P(Operators, OpsTest, testing::ValuesIn(kOperators), kName);
 INSTANTIATE_TEST_SUITE_P(Operations, OpsTest, testing::ValuesIn(kOperations), kName);
 INSTANTIATE_TEST_SUITE_P(Builder, OpsTest, testing::ValuesIn(kBuilder), kName);
+
+TEST(PrintTest, MinBlocksPerSm) {
+  KernelBuilder k("test@sm_80.ptx70", "test", Sm(80));
+  k.Launch({.block = {64, 1, 1}, .min_blocks_per_sm = 2});
+  const absl::StatusOr<KernelSpec> spec = std::move(k).Finish();
+  ASSERT_TRUE(spec.ok()) << spec.status();
+  EXPECT_THAT(spec->ptx, testing::HasSubstr("\n.reqntid 64, 1, 1\n.minnctapersm 2\n{\n"));
+}
 
 TEST(PrintTest, WholeKernel) {
   KernelBuilder k("scale:n=any@sm_80.ptx70", "scale", Sm(80));
