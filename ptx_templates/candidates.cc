@@ -9,7 +9,7 @@
 namespace ptxsmith {
 namespace {
 
-constexpr uint32_t kLargestGemv = 8;     // tokens; beyond, tensor cores win by their rate
+constexpr uint32_t kLargestGemv = 8;     // tokens; beyond, gemm: a guess, a tuner measures
 constexpr uint32_t kWarpsToFill = 2048;  // 16 for each of the 132 SMs of an H200
 constexpr uint32_t kWarpsPerBlock = 16;  // at most; more leave few registers to each
 
