@@ -121,12 +121,14 @@ void GemvBlock::AddUnit(const GemvInput& x, absl::Span<const In<U8>> rows, const
 void GemvBlock::AddUnit(const GemvInputQ8_1& x, absl::Span<const In<U8>> rows, const Val<U32>& unit,
                         std::vector<Sums>& sums) {
   std::vector<LaneGroups<PackedGroup>> weights;
+  weights.reserve(rows.size());
   for (const In<U8>& row : rows) weights.push_back(decoder_.packed(row, unit, lane_));
   for (size_t group = 0; group < 2; ++group) {
     const Val<U32>& first = weights[0][group].first;
     const Val<U32> block = unit * (kUnitWeights / kQ8_1Block) + first / kQ8_1Block;
     const In<U8> at = x.x.At(block, kQ8_1Bytes);
     std::vector<Val<U32>> signed_bytes;
+    signed_bytes.reserve(weights.size());
     for (const auto& row : weights) signed_bytes.push_back(SignedBytes(row[group]));
     const Val<U32> ones = k_.Const<U32>(0x01010101);
     for (uint32_t t = 0; t < shape_.m; ++t) {
