@@ -124,7 +124,7 @@ std::vector<GemmSpec> GemmVariants() {
   for (const Decoder& decoder : AllDecoders()) {
     const QuantType type = decoder.type;
     variants.push_back({type, decoder.chunk_weights * 9, 19, 9, 16, 2});
-    variants.push_back({type, 4096, 4096, 512, 64, 4});
+    variants.push_back({type, 4096, 256, 128, 64, 4});
   }
   const QuantType type = QuantType::kQ4K;
   const std::optional<uint32_t> open;
