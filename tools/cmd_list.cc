@@ -1,9 +1,13 @@
-// ptxsmith list: every kernel family with its fields.
+// ptxsmith list: every kernel family with its fields, or which of them stands for which kernel of
+// the system that this library replaces.
 #include <cstdio>
 #include <memory>
 #include <nlohmann/json.hpp>
 #include <string>
+#include <vector>
 
+#include "absl/strings/str_split.h"
+#include "ptx_templates/original_kernels.h"
 #include "ptx_templates/registry.h"
 #include "tools/command.h"
 
@@ -37,14 +41,45 @@ void PrintJson() {
   std::printf("%s\n", families.dump(2).c_str());
 }
 
+void PrintOriginalText() {
+  for (const OriginalKernel& kernel : OriginalKernels()) {
+    const std::string keys(kernel.keys.empty() ? "none" : kernel.keys);
+    std::printf("%-32s %s%s%s\n", std::string(kernel.name).c_str(), keys.c_str(),
+                kernel.remark.empty() ? "" : "; ", std::string(kernel.remark).c_str());
+  }
+}
+
+void PrintOriginalJson() {
+  nlohmann::json kernels = nlohmann::json::array();
+  for (const OriginalKernel& kernel : OriginalKernels()) {
+    std::vector<std::string> keys;
+    if (!kernel.keys.empty()) keys = absl::StrSplit(kernel.keys, " + ");
+    kernels.push_back({{"name", std::string(kernel.name)},
+                       {"keys", keys},
+                       {"remark", std::string(kernel.remark)}});
+  }
+  std::printf("%s\n", kernels.dump(2).c_str());
+}
+
+struct Options {
+  bool json = false;
+  bool original = false;
+};
+
 }  // namespace
 
 void AddListCommand(CLI::App& app, absl::Status& result) {
-  auto json = std::make_shared<bool>(false);
+  auto options = std::make_shared<Options>();
   CLI::App* command = app.add_subcommand("list", "List the kernel families and their fields");
-  command->add_flag("--json", *json, "Print JSON");
-  command->callback([json, &result] {
-    *json ? PrintJson() : PrintText();
+  command->add_flag("--json", options->json, "Print JSON");
+  command->add_flag("--original", options->original,
+                    "List the kernels of realizar 0.8 and what does their work here");
+  command->callback([options, &result] {
+    if (options->original) {
+      options->json ? PrintOriginalJson() : PrintOriginalText();
+    } else {
+      options->json ? PrintJson() : PrintText();
+    }
     result = absl::OkStatus();
   });
 }

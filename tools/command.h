@@ -23,6 +23,7 @@ namespace ptxsmith {
 
 // The callbacks write to `result`, which must outlive the parse.
 void AddDumpCommand(CLI::App& app, absl::Status& result);
+void AddFuzzCommand(CLI::App& app, absl::Status& result);
 void AddInspectCommand(CLI::App& app, absl::Status& result);
 void AddListCommand(CLI::App& app, absl::Status& result);
 void AddPerplexityCommand(CLI::App& app, absl::Status& result);

@@ -27,6 +27,7 @@ int Run(int argc, char** argv) {
   app.require_subcommand(1);
   absl::Status result;
   AddDumpCommand(app, result);
+  AddFuzzCommand(app, result);
   AddInspectCommand(app, result);
   AddListCommand(app, result);
   AddPerplexityCommand(app, result);

@@ -53,7 +53,7 @@ class EmulatorModule : public Module {
 
 class EmulatorDevice : public Device {
  public:
-  explicit EmulatorDevice(const Target& target) {
+  EmulatorDevice(const Target& target, int threads) : emulator_(threads) {
     profile_.name = absl::StrCat("emu:sm", target.sm);
     profile_.description = "PTX emulator";
     profile_.target = target;
@@ -115,6 +115,7 @@ class EmulatorDevice : public Device {
         .count();
   }
 
+  void set_schedule(uint64_t seed) { options_.schedule_seed = seed; }
   emu::LaunchStats totals() const {
     const std::lock_guard<std::mutex> lock(totals_mutex_);
     return totals_;
@@ -126,6 +127,7 @@ class EmulatorDevice : public Device {
   DeviceProfile profile_;
   emu::Emulator emulator_;
   emu::Memory memory_;
+  emu::LaunchOptions options_;
   mutable std::mutex totals_mutex_;
   emu::LaunchStats totals_;
 };
@@ -179,7 +181,7 @@ absl::Status EmulatorDevice::RawLaunchKernel(Handle stream, const RawLaunch& lau
   config.max_shared = profile_.max_shared;
   config.params = launch.params;
   const absl::StatusOr<emu::LaunchStats> stats =
-      emulator_.Launch(module.program(), spec.entry, config, memory_);
+      emulator_.Launch(module.program(), spec.entry, config, memory_, options_);
   if (stats.ok()) {
     const std::lock_guard<std::mutex> lock(totals_mutex_);
     totals_.instructions += stats->instructions;
@@ -194,8 +196,12 @@ absl::Status EmulatorDevice::RawLaunchKernel(Handle stream, const RawLaunch& lau
 
 }  // namespace
 
-absl::StatusOr<std::shared_ptr<Device>> OpenEmulator(const Target& target) {
-  return std::make_shared<EmulatorDevice>(target);
+absl::StatusOr<std::shared_ptr<Device>> OpenEmulator(const Target& target, int threads) {
+  return std::make_shared<EmulatorDevice>(target, threads);
+}
+
+void SetEmulatorSchedule(Device& device, uint64_t seed) {
+  static_cast<EmulatorDevice&>(device).set_schedule(seed);
 }
 
 emu::LaunchStats EmulatorTotals(const Device& device) {

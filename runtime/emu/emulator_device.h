@@ -12,6 +12,7 @@
 #ifndef PTXSMITH_RUNTIME_EMU_EMULATOR_DEVICE_H_
 #define PTXSMITH_RUNTIME_EMU_EMULATOR_DEVICE_H_
 
+#include <cstdint>
 #include <memory>
 
 #include "absl/status/statusor.h"
@@ -22,8 +23,13 @@
 namespace ptxsmith {
 
 // An emulated GPU of this architecture: it refuses text for newer ones and launches beyond its
-// limits.
-absl::StatusOr<std::shared_ptr<Device>> OpenEmulator(const Target& target);
+// limits. `threads` of the host share a launch; 0: as many as the host has.
+absl::StatusOr<std::shared_ptr<Device>> OpenEmulator(const Target& target, int threads = 0);
+
+// Launches from now on run their lanes, warps and blocks in an order drawn from the seed, so that
+// missing synchronisation shows; 0: in natural order. REQUIRES: device.profile().emulated; no
+// launch is running.
+void SetEmulatorSchedule(Device& device, uint64_t seed);
 
 // What all launches of an emulated device have executed so far.
 // REQUIRES: device.profile().emulated.

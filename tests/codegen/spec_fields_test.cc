@@ -9,8 +9,8 @@
 
 #include "gtest/gtest.h"
 #include "tests/codegen/comma_locale.h"
-#include "tests/util/rng.h"
 #include "tests/util/status_matchers.h"
+#include "tools/fuzz/rng.h"
 
 namespace ptxsmith {
 namespace {

@@ -13,8 +13,8 @@
 #include "model/tokenizer.h"
 #include "tests/model/gguf_writer.h"
 #include "tests/util/files.h"
-#include "tests/util/rng.h"
 #include "tests/util/status_matchers.h"
+#include "tools/fuzz/rng.h"
 
 namespace ptxsmith {
 namespace {

@@ -11,9 +11,9 @@
 #include "absl/strings/str_cat.h"
 #include "codegen/status_macros.h"
 #include "model/config.h"
-#include "tests/reference/decode.h"
 #include "tests/util/files.h"
-#include "tests/util/rng.h"
+#include "tools/fuzz/reference/decode.h"
+#include "tools/fuzz/rng.h"
 
 namespace ptxsmith {
 namespace {

@@ -15,7 +15,7 @@
 #include "model/gguf.h"
 #include "ptx_templates/quant_type.h"
 #include "tests/model/gguf_writer.h"
-#include "tests/reference/forward.h"
+#include "tools/fuzz/reference/forward.h"
 
 namespace ptxsmith {
 

@@ -10,8 +10,8 @@
 #include "model/gguf.h"
 #include "tests/model/gguf_writer.h"
 #include "tests/util/files.h"
-#include "tests/util/rng.h"
 #include "tests/util/status_matchers.h"
+#include "tools/fuzz/rng.h"
 
 namespace ptxsmith {
 namespace {

@@ -9,8 +9,8 @@
 #include "absl/strings/str_cat.h"
 #include "gtest/gtest.h"
 #include "tests/model/models.h"
-#include "tests/util/rng.h"
 #include "tests/util/status_matchers.h"
+#include "tools/fuzz/rng.h"
 
 namespace ptxsmith {
 namespace {

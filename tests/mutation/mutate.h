@@ -15,7 +15,7 @@
 #include <vector>
 
 #include "absl/strings/string_view.h"
-#include "tests/util/rng.h"
+#include "tools/fuzz/rng.h"
 
 namespace ptxsmith {
 

@@ -40,8 +40,8 @@
 #include "ptx_templates/top_k.h"
 #include "runtime/emu/emulator.h"
 #include "tests/mutation/mutate.h"
-#include "tests/ptx_templates/kernel_cases.h"
 #include "tests/util/status_matchers.h"
+#include "tools/fuzz/kernel_cases.h"
 
 namespace ptxsmith {
 namespace {

@@ -8,10 +8,11 @@
 #include <vector>
 
 #include "gtest/gtest.h"
-#include "tests/ptx_templates/kernel_runner.h"
-#include "tests/reference/ops.h"
-#include "tests/util/rng.h"
+#include "tests/util/expect_close.h"
 #include "tests/util/status_matchers.h"
+#include "tools/fuzz/kernel_runner.h"
+#include "tools/fuzz/reference/ops.h"
+#include "tools/fuzz/rng.h"
 
 namespace ptxsmith {
 namespace {

@@ -10,11 +10,11 @@
 #include "absl/strings/str_cat.h"
 #include "gtest/gtest.h"
 #include "ptx_templates/registry.h"
-#include "tests/ptx_templates/kernel_runner.h"
-#include "tests/reference/projection.h"
 #include "tests/util/expect_close.h"
-#include "tests/util/rng.h"
 #include "tests/util/status_matchers.h"
+#include "tools/fuzz/kernel_runner.h"
+#include "tools/fuzz/reference/projection.h"
+#include "tools/fuzz/rng.h"
 
 namespace ptxsmith {
 namespace {

@@ -6,10 +6,11 @@
 
 #include "gtest/gtest.h"
 #include "ptx_templates/embed_row.h"
-#include "tests/ptx_templates/kernel_runner.h"
-#include "tests/reference/float_formats.h"
+#include "tests/util/expect_close.h"
 #include "tests/util/files.h"
 #include "tests/util/status_matchers.h"
+#include "tools/fuzz/kernel_runner.h"
+#include "tools/fuzz/reference/float_formats.h"
 
 namespace ptxsmith {
 namespace {

@@ -14,9 +14,10 @@
 #include "absl/strings/str_cat.h"
 #include "codegen/kernel_builder.h"
 #include "gtest/gtest.h"
-#include "tests/ptx_templates/kernel_runner.h"
-#include "tests/util/rng.h"
+#include "tests/util/expect_close.h"
 #include "tests/util/status_matchers.h"
+#include "tools/fuzz/kernel_runner.h"
+#include "tools/fuzz/rng.h"
 
 namespace ptxsmith {
 namespace {

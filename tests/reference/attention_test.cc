@@ -1,13 +1,13 @@
 // The references of attention.h, and the cap of ops.h, against closed forms.
-#include "tests/reference/attention.h"
+#include "tools/fuzz/reference/attention.h"
 
 #include <cmath>
 #include <vector>
 
 #include "gtest/gtest.h"
-#include "tests/reference/decode.h"
 #include "tests/util/expect_close.h"
-#include "tests/util/rng.h"
+#include "tools/fuzz/reference/decode.h"
+#include "tools/fuzz/rng.h"
 
 namespace ptxsmith::reference {
 namespace {

@@ -1,4 +1,4 @@
-#include "tests/reference/decode.h"
+#include "tools/fuzz/reference/decode.h"
 
 #include <cmath>
 #include <cstdlib>
@@ -8,7 +8,7 @@
 
 #include "gtest/gtest.h"
 #include "tests/util/files.h"
-#include "tests/util/rng.h"
+#include "tools/fuzz/rng.h"
 
 namespace ptxsmith::reference {
 namespace {

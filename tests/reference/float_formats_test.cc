@@ -1,4 +1,4 @@
-#include "tests/reference/float_formats.h"
+#include "tools/fuzz/reference/float_formats.h"
 
 #include <cmath>
 

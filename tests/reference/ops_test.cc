@@ -1,6 +1,6 @@
 // The references against closed forms, and against plain f32 code, which must stay within their
 // bounds while a wrong element must not.
-#include "tests/reference/ops.h"
+#include "tools/fuzz/reference/ops.h"
 
 #include <algorithm>
 #include <cmath>
@@ -8,9 +8,9 @@
 #include <vector>
 
 #include "gtest/gtest.h"
-#include "tests/reference/float_formats.h"
 #include "tests/util/expect_close.h"
-#include "tests/util/rng.h"
+#include "tools/fuzz/reference/float_formats.h"
+#include "tools/fuzz/rng.h"
 
 namespace ptxsmith::reference {
 namespace {

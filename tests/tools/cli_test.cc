@@ -13,6 +13,7 @@
 #include "absl/strings/str_split.h"
 #include "gmock/gmock.h"
 #include "gtest/gtest.h"
+#include "ptx_templates/original_kernels.h"
 #include "ptx_templates/registry.h"
 #include "tests/model/models.h"
 #include "tests/tools/program.h"
@@ -97,7 +98,7 @@ class CliTest : public testing::Test {
 TEST_F(CliTest, HelpAndVersionArePrintedToStdout) {
   EXPECT_THAT(Out({"--version"}), testing::MatchesRegex("ptxsmith [0-9]+\\.[0-9]+\\.[0-9]+\n"));
   const std::string help = Out({"--help"});
-  for (const char* command : {"dump", "inspect", "list", "perplexity", "run", "tokenize"}) {
+  for (const char* command : {"dump", "fuzz", "inspect", "list", "perplexity", "run", "tokenize"}) {
     EXPECT_THAT(help, HasSubstr(command));
     EXPECT_THAT(Out({command, "--help"}), HasSubstr("-h,--help"));
   }
@@ -143,6 +144,17 @@ TEST_F(CliTest, ListNamesEveryFamilyAndField) {
       EXPECT_THAT(text, HasSubstr(fields[f].name));
     }
   }
+}
+
+TEST_F(CliTest, ListMapsTheOriginalsKernels) {
+  const std::string text = Out({"list", "--original"});
+  const Json kernels = Json::parse(Out({"list", "--original", "--json"}));
+  ASSERT_EQ(kernels.size(), OriginalKernels().size());
+  for (const Json& kernel : kernels) {
+    EXPECT_THAT(text, HasSubstr(kernel["name"].get<std::string>()));
+    for (const std::string key : kernel["keys"]) EXPECT_THAT(text, HasSubstr(key));
+  }
+  EXPECT_THAT(text, testing::ContainsRegex("BiasActivation +bias_add \\+ gelu_tanh; or silu"));
 }
 
 // Lines that are no comment.

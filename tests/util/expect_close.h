@@ -1,41 +1,30 @@
-// Comparison of a kernel's output with a reference and its error bound. A failure names the worst
-// element, both values, and how many elements are outside.
+// The checks of the kernel cases as assertions, whose failures say what the checks found.
 //
 //   EXPECT_TRUE(IsClose(y, reference::Gemv(w, x))) << "seed " << seed;
+//   EXPECT_TRUE(Passed(test.check(after))) << test.name;
 #ifndef PTXSMITH_TESTS_UTIL_EXPECT_CLOSE_H_
 #define PTXSMITH_TESTS_UTIL_EXPECT_CLOSE_H_
 
-#include <cmath>
-#include <cstddef>
-
 #include "absl/types/span.h"
 #include "gtest/gtest.h"
-#include "tests/reference/ops.h"
+#include "tools/fuzz/reference/ops.h"
+#include "tools/fuzz/verdict.h"
 
 namespace ptxsmith {
 
+inline testing::AssertionResult Passed(const Verdict& verdict) {
+  if (verdict) return testing::AssertionSuccess();
+  return testing::AssertionFailure() << verdict.problem;
+}
+
 inline testing::AssertionResult IsClose(absl::Span<const float> actual,
                                         const reference::Expected& want) {
-  if (actual.size() != want.value.size()) {
-    return testing::AssertionFailure()
-           << actual.size() << " elements instead of " << want.value.size();
-  }
-  size_t outside = 0, worst = 0;
-  double worst_ratio = 0;
-  for (size_t i = 0; i < actual.size(); ++i) {
-    const double ratio = std::fabs(actual[i] - want.value[i]) / want.bound[i];
-    if (ratio <= 1) continue;
-    ++outside;
-    // A NaN is worse than any number, so the first one found stays the worst.
-    if (std::isnan(worst_ratio) || ratio <= worst_ratio) continue;
-    worst = i;
-    worst_ratio = ratio;
-  }
-  if (outside == 0) return testing::AssertionSuccess();
-  return testing::AssertionFailure()
-         << outside << " of " << actual.size() << " elements are outside the bound; worst: ["
-         << worst << "] is " << actual[worst] << " instead of " << want.value[worst] << " +- "
-         << want.bound[worst] << " (" << worst_ratio << " times the bound)";
+  return Passed(CheckClose(actual, want));
+}
+
+inline testing::AssertionResult SameBits(absl::Span<const float> actual,
+                                         absl::Span<const float> want) {
+  return Passed(CheckBits(actual, want));
 }
 
 }  // namespace ptxsmith

@@ -1,4 +1,4 @@
-#include "tests/util/rng.h"
+#include "tools/fuzz/rng.h"
 
 #include <cmath>
 #include <vector>

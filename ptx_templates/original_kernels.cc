@@ -1,0 +1,143 @@
+#include "ptx_templates/original_kernels.h"
+
+namespace ptxsmith {
+namespace {
+
+constexpr absl::string_view kExact = "integer dot products are exact, the scales in f32";
+constexpr absl::string_view kTensorCores = "tensor cores with weights and activations in f16";
+constexpr absl::string_view kOneKernel = "one kernel for every length; positions are in memory";
+constexpr absl::string_view kFp8 = "part of the 8-bit floating-point path, which is not written";
+
+constexpr OriginalKernel kKernels[] = {
+    // One token, q4_k.
+    {"Q4KGemv", "gemv:quant=q4_k,outputs_per_block=1", ""},
+    {"TiledQ4KGemv", "gemv:quant=q4_k,stage=4096", ""},
+    {"ChunkedTiledQ4KGemv", "gemv:quant=q4_k,stage=8192", "chunks are the stages"},
+    {"CoalescedQ4KGemv", "gemv:quant=q4_k,outputs_per_block=1", "all loads coalesce"},
+    {"WideQ4KGemv", "gemv:quant=q4_k,outputs_per_block=1,warps_per_output=8", ""},
+    {"VectorizedQ4KGemv", "gemv:quant=q4_k,outputs_per_block=1", "all loads are vectors"},
+    {"MwvQ4KGemv", "gemv:quant=q4_k,outputs_per_block=1,warps_per_output=4", ""},
+    {"MwvDp4aQ4KGemv", "gemv_q8_1:quant=q4_k,outputs_per_block=1,warps_per_output=4", kExact},
+    {"HwDp4aQ4KGemv", "gemv_q8_1:quant=q4_k,outputs_per_block=1,warps_per_output=4", kExact},
+    {"Dp4aQ4KGemv", "gemv_q8_1:quant=q4_k,outputs_per_block=1", kExact},
+    {"Dp4aSIMDQ4KGemv", "gemv_q8_1:quant=q4_k,outputs_per_block=1", kExact},
+    {"Q4KQ8Dot", "gemv_q8_1:quant=q4_k,outputs_per_block=1", kExact},
+    {"PackedDp4aQ4KQ8", "gemv_q8_1:quant=q4_k,outputs_per_block=1", kExact},
+    {"TrueDp4aQ4KGemv", "gemv_q8_1:quant=q4_k,outputs_per_block=1", kExact},
+    {"FusedQ4Q8Dot", "gemv_q8_1:quant=q4_0,outputs_per_block=1", kExact},
+    {"Fp16Q4KGemv", "gemm:quant=q4_k,m=1", kTensorCores},
+    {"FusedRmsNormQ4KGemv", "gemv_norm:quant=q4_k", ""},
+    {"FusedGateUpQ4KGemv", "gate_up:quant=q4_k,combine=0", ""},
+    {"FusedGateUpSwigluHwDp4aQ4KGemv", "gate_up:quant=q4_k,input=q8_1", kExact},
+    {"FusedKVHwDp4aQ4KGemv", "gemv_multi:quant=q4_k,input=q8_1,matrices=2", kExact},
+    {"FusedRmsNormGateUpSwigluQ4K", "gate_up:quant=q4_k,norm=1", ""},
+    // Several tokens, q4_k.
+    {"BatchedQ4KGemv", "gemv:quant=q4_k,outputs_per_block=1,m=8", "up to 32 tokens"},
+    {"MultiWarpBatchedQ4KGemv", "gemv:quant=q4_k,outputs_per_block=1,warps_per_output=4,m=32", ""},
+    {"BatchedHwDp4aQ4KGemv", "gemv_q8_1:quant=q4_k,outputs_per_block=1,warps_per_output=4,m=8",
+     kExact},
+    {"InlineQ8Dp4aQ4KGemv", "quantize_q8_1 + gemv_q8_1:quant=q4_k,m=8",
+     "activations are quantised once, not in every block"},
+    {"FusedFp32Q4KGemv", "gemv:quant=q4_k,outputs_per_block=1,warps_per_output=4,m=8", ""},
+    // Other types.
+    {"Q6KGemv", "gemv:quant=q6_k,outputs_per_block=1", ""},
+    {"MwvQ6KGemv", "gemv:quant=q6_k,outputs_per_block=1,warps_per_output=4", ""},
+    {"Dp4aQ6KGemv", "gemv_q8_1:quant=q6_k,outputs_per_block=1,warps_per_output=4", kExact},
+    {"HwDp4aQ6KGemv", "gemv_q8_1:quant=q6_k,outputs_per_block=1,warps_per_output=4", kExact},
+    {"CoalescedQ6KGemv", "gemv:quant=q6_k,outputs_per_block=1", "all loads coalesce"},
+    {"BatchedQ6KGemv", "gemv:quant=q6_k,outputs_per_block=1,m=8", "up to 32 tokens"},
+    {"Q5KGemv", "gemv:quant=q5_k,outputs_per_block=1", ""},
+    {"Q8_0Gemv", "gemv:quant=q8_0,outputs_per_block=1", ""},
+    {"Q5_0Gemv", "gemv:quant=q5_0,outputs_per_block=1", ""},
+    {"Q4_0Gemv", "gemv:quant=q4_0,outputs_per_block=1", ""},
+    {"Q4_1Gemv", "gemv:quant=q4_1,outputs_per_block=1", ""},
+    {"Gemv", "gemv:quant=f32,outputs_per_block=1", ""},
+    {"CoalescedGemv", "gemv:quant=f32,outputs_per_block=1", "all loads coalesce"},
+    // Many tokens.
+    {"GemmNaive", "gemm:quant=f32", kTensorCores},
+    {"GemmTiled", "gemm:quant=f32", kTensorCores},
+    {"GemmOptimized", "gemm:quant=f32", kTensorCores},
+    {"GemmTensorCore", "gemm:quant=f32", kTensorCores},
+    {"GemmFp16TensorCore", "gemm:quant=f16", kTensorCores},
+    {"GemmBiasActivation", "gemm:quant=f32,bias=1 + gelu_tanh", kTensorCores},
+    {"QuantizedGemm", "gemm:quant=q4_0", kTensorCores},
+    {"QuantizedGemmGgml", "gemm:quant=q4_k", kTensorCores},
+    {"Q5KQuantizedGemm", "gemm:quant=q5_k", kTensorCores},
+    {"Q6KQuantizedGemm", "gemm:quant=q6_k", kTensorCores},
+    {"QuantizedGemmGgmlTiled", "gemm:quant=q4_k,tokens=64", kTensorCores},
+    {"TensorCoreQ4KGemm", "gemm:quant=q4_k,tokens=16,warps=1", kTensorCores},
+    {"MultiWarpTensorCoreQ4KGemm", "gemm:quant=q4_k,tokens=32,warps=4", kTensorCores},
+    {"InterleavedWmmaQ4KGemm", "gemm:quant=q4_k,tokens=32,warps=4",
+     "weights stay as they are in the file"},
+    {"W4a16WmmaQ4KGemm", "gemm:quant=q4_k,tokens=8,warps=4",
+     "weights stay as they are in the file"},
+    {"Dp4aQ4KGemm", "gemv_q8_1:quant=q4_k,m=32", "in groups of up to 32 tokens"},
+    // Conversions.
+    {"Q8Quantize", "quantize_q8_1", ""},
+    {"Q8Dequant", "dequantize:quant=q8_0,to=f32", "scales are f16"},
+    {"Q4KDequant", "dequantize:quant=q4_k,to=f32", ""},
+    {"Q4KDequantFp16", "dequantize:quant=q4_k,to=f16", ""},
+    {"Q6KDequant", "dequantize:quant=q6_k,to=f32", ""},
+    {"f32_to_f16", "convert:from=f32,to=f16", ""},
+    {"f16_to_f32", "convert:from=f16,to=f32", ""},
+    {"f16_to_f32_act_scaled", "", kFp8},
+    {"f32_to_e4m3", "", kFp8},
+    {"f32_to_e4m3_scaled", "", kFp8},
+    {"f32_to_e4m3_device_scaled", "", kFp8},
+    {"absmax_reduce", "", kFp8},
+    // Norms and elementwise kernels.
+    {"RmsNorm", "rms_norm:threads=32", ""},
+    {"VectorizedRmsNorm", "rms_norm", ""},
+    {"PreciseRmsNorm", "rms_norm", "roots and quotients are exactly rounded"},
+    {"SharedMemRmsNorm", "rms_norm", ""},
+    {"PerHeadRmsNorm", "rms_norm:rows=any,threads=32", "a head is a row"},
+    {"BatchedVectorizedRmsNorm", "rms_norm:rows=any", ""},
+    {"BatchedFusedResidualRmsNorm", "rms_norm:rows=any,residual=1", ""},
+    {"FusedResidualRmsNorm", "rms_norm:residual=1", ""},
+    {"LayerNorm", "layer_norm:rows=any", ""},
+    {"Softmax", "softmax", ""},
+    {"ResidualAdd", "residual_add", ""},
+    {"BatchedResidualAdd", "residual_add", "the rows lie one after the other"},
+    {"Silu", "silu", ""},
+    {"Gelu", "gelu_tanh", "gelu_erf is there too"},
+    {"ElementwiseMul", "multiply", ""},
+    {"FusedSwiglu", "swiglu", ""},
+    {"BatchedSwiglu", "swiglu", "the rows lie one after the other"},
+    {"BiasActivation", "bias_add + gelu_tanh", "or silu, or nothing"},
+    {"batched_bias_broadcast_add", "bias_add:rows=any", ""},
+    {"FusedQKV", "gemv_multi:quant=f32,matrices=3", ""},
+    {"FusedGateUp", "gate_up:quant=f32", ""},
+    // Rotary embedding.
+    {"Rope", "rope:pairing=adjacent", kOneKernel},
+    {"RopeIndirect", "rope:pairing=adjacent", kOneKernel},
+    {"RopeNeox", "rope:pairing=half_split", kOneKernel},
+    {"RopeNeoxIndirect", "rope:pairing=half_split", kOneKernel},
+    {"PreciseRopeNeoxIndirect", "rope:pairing=half_split", "sines and cosines are accurate"},
+    {"BatchedRope", "rope:pairing=adjacent,rows=any", kOneKernel},
+    {"batched_rope_neox", "rope:pairing=half_split,rows=any", kOneKernel},
+    // Attention and its cache.
+    {"IncrementalAttention", "attention:warps=1", kOneKernel},
+    {"IncrementalAttention of q8", "attention:warps=1,type=q8_0", "reads the cache as it is"},
+    {"MultiWarpAttention", "attention:warps=4", kOneKernel},
+    {"batched_incr_attn", "attention:warps=4,rows=any,slots=any", kOneKernel},
+    {"flash_decode_chunk", "attention:splits=8,rows=any,slots=any", kOneKernel},
+    {"flash_decode_reduce", "attention_combine:splits=8,rows=any", ""},
+    {"Attention", "attention:rows=any,queries=8", "causal"},
+    {"MultiHeadAttention", "attention:rows=any,queries=8", "causal"},
+    {"AttentionTensorCore", "attention:rows=any,queries=8", "in f32, not on the tensor cores"},
+    {"causal_mask_softmax", "attention:rows=any,queries=8", "a part of attention"},
+    {"fused_prefill_attn", "attention:rows=any,queries=8", ""},
+    {"KvCacheScatter", "kv_append", "keys and values in one launch"},
+    {"KvCacheScatterIndirect", "kv_append", "positions are in memory"},
+    {"batched_kv_scatter", "kv_append:rows=any,slots=any", ""},
+    {"scatter_packed_kv", "kv_append:rows=any", ""},
+    // Sampling.
+    {"ArgMax", "argmax", "in one launch"},
+    {"ArgMaxFinal", "argmax", "in one launch"},
+};
+
+}  // namespace
+
+absl::Span<const OriginalKernel> OriginalKernels() { return kKernels; }
+
+}  // namespace ptxsmith

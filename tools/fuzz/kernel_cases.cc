@@ -1,0 +1,40 @@
+#include "tools/fuzz/kernel_cases.h"
+
+namespace ptxsmith {
+namespace {
+
+constexpr CaseFamily kFamilies[] = {
+    {"dequantize", DequantizeCases, DequantizeFuzz},
+    {"quantize_q8_1", QuantizeQ8_1Cases, QuantizeQ8_1Fuzz},
+    {"gemm", GemmCases, GemmFuzz},
+    {"gate_up", GateUpCases, GateUpFuzz},
+    {"gemv_multi", GemvMultiCases, GemvMultiFuzz},
+    {"gemv_norm", GemvNormCases, GemvNormFuzz},
+    {"gemv", GemvCases, GemvFuzz},
+    {"gemv_q8_1", GemvQ8_1Cases, GemvQ8_1Fuzz},
+    {"embed_row", EmbedRowCases, EmbedRowFuzz},
+    {"rms_norm", RmsNormCases, RmsNormFuzz},
+    {"rope", RopeCases, RopeFuzz},
+    {"kv_append", KvAppendCases, KvAppendFuzz},
+    {"attention", AttentionCases, AttentionFuzz},
+    {"swiglu", SwigluCases, SwigluFuzz},
+    {"argmax", ArgmaxCases, ArgmaxFuzz},
+    {"residual_add", ResidualAddCases, ResidualAddFuzz},
+    {"geglu", GegluCases, GegluFuzz},
+    {"silu", SiluCases, SiluFuzz},
+    {"gelu_tanh", GeluTanhCases, GeluTanhFuzz},
+    {"gelu_erf", GeluErfCases, GeluErfFuzz},
+    {"multiply", MultiplyCases, MultiplyFuzz},
+    {"bias_add", BiasAddCases, BiasAddFuzz},
+    {"layer_norm", LayerNormCases, LayerNormFuzz},
+    {"softmax", SoftmaxCases, SoftmaxFuzz},
+    {"top_k", TopKCases, TopKFuzz},
+    {"convert", ConvertCases, ConvertFuzz},
+    {"attention_combine", AttentionCombineCases, AttentionCombineFuzz},
+};
+
+}  // namespace
+
+absl::Span<const CaseFamily> AllCaseFamilies() { return kFamilies; }
+
+}  // namespace ptxsmith

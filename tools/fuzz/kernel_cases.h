@@ -1,0 +1,92 @@
+// The cases of every kernel family: those listed (all of its Variants(), more shapes at their
+// boundaries, the input distributions of rng.h) and how to draw more of them. A new family is one
+// line in kernel_cases.cc.
+//
+//   for (const CaseFamily& family : AllCaseFamilies()) {
+//     for (const CaseMaker& maker : family.cases(/*seed=*/1)) ... maker.make() ...
+//   }
+//
+// Pure functions: the same seed gives the same inputs everywhere.
+#ifndef PTXSMITH_TOOLS_FUZZ_KERNEL_CASES_H_
+#define PTXSMITH_TOOLS_FUZZ_KERNEL_CASES_H_
+
+#include <cstdint>
+#include <ostream>
+#include <vector>
+
+#include "absl/strings/string_view.h"
+#include "absl/types/span.h"
+#include "tools/fuzz/fuzz_family.h"
+#include "tools/fuzz/kernel_case.h"
+
+namespace ptxsmith {
+
+std::vector<CaseMaker> GemvCases(uint64_t seed);
+std::vector<CaseMaker> GemvQ8_1Cases(uint64_t seed);
+std::vector<CaseMaker> GemvNormCases(uint64_t seed);
+std::vector<CaseMaker> GemvMultiCases(uint64_t seed);
+std::vector<CaseMaker> GateUpCases(uint64_t seed);
+std::vector<CaseMaker> GemmCases(uint64_t seed);
+std::vector<CaseMaker> QuantizeQ8_1Cases(uint64_t seed);
+std::vector<CaseMaker> DequantizeCases(uint64_t seed);
+std::vector<CaseMaker> EmbedRowCases(uint64_t seed);
+std::vector<CaseMaker> RmsNormCases(uint64_t seed);
+std::vector<CaseMaker> LayerNormCases(uint64_t seed);
+std::vector<CaseMaker> SoftmaxCases(uint64_t seed);
+std::vector<CaseMaker> RopeCases(uint64_t seed);
+std::vector<CaseMaker> KvAppendCases(uint64_t seed);
+std::vector<CaseMaker> AttentionCases(uint64_t seed);
+std::vector<CaseMaker> SwigluCases(uint64_t seed);
+std::vector<CaseMaker> GegluCases(uint64_t seed);
+std::vector<CaseMaker> SiluCases(uint64_t seed);
+std::vector<CaseMaker> GeluTanhCases(uint64_t seed);
+std::vector<CaseMaker> GeluErfCases(uint64_t seed);
+std::vector<CaseMaker> MultiplyCases(uint64_t seed);
+std::vector<CaseMaker> ResidualAddCases(uint64_t seed);
+std::vector<CaseMaker> BiasAddCases(uint64_t seed);
+std::vector<CaseMaker> ArgmaxCases(uint64_t seed);
+std::vector<CaseMaker> TopKCases(uint64_t seed);
+std::vector<CaseMaker> ConvertCases(uint64_t seed);
+std::vector<CaseMaker> AttentionCombineCases(uint64_t seed);
+
+FuzzFamily GemvFuzz();
+FuzzFamily GemvQ8_1Fuzz();
+FuzzFamily GemvNormFuzz();
+FuzzFamily GemvMultiFuzz();
+FuzzFamily GateUpFuzz();
+FuzzFamily GemmFuzz();
+FuzzFamily QuantizeQ8_1Fuzz();
+FuzzFamily DequantizeFuzz();
+FuzzFamily EmbedRowFuzz();
+FuzzFamily RmsNormFuzz();
+FuzzFamily LayerNormFuzz();
+FuzzFamily SoftmaxFuzz();
+FuzzFamily RopeFuzz();
+FuzzFamily KvAppendFuzz();
+FuzzFamily AttentionFuzz();
+FuzzFamily SwigluFuzz();
+FuzzFamily GegluFuzz();
+FuzzFamily SiluFuzz();
+FuzzFamily GeluTanhFuzz();
+FuzzFamily GeluErfFuzz();
+FuzzFamily MultiplyFuzz();
+FuzzFamily ResidualAddFuzz();
+FuzzFamily BiasAddFuzz();
+FuzzFamily ArgmaxFuzz();
+FuzzFamily TopKFuzz();
+FuzzFamily ConvertFuzz();
+FuzzFamily AttentionCombineFuzz();
+
+struct CaseFamily {
+  absl::string_view name;  // of the registry
+  std::vector<CaseMaker> (*cases)(uint64_t seed);
+  FuzzFamily (*fuzz)();
+
+  friend void PrintTo(const CaseFamily& family, std::ostream* out) { *out << family.name; }
+};
+
+absl::Span<const CaseFamily> AllCaseFamilies();
+
+}  // namespace ptxsmith
+
+#endif  // PTXSMITH_TOOLS_FUZZ_KERNEL_CASES_H_

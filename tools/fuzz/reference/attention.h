@@ -1,0 +1,35 @@
+// What surrounds attention, beside ops.h: the q8_0 cache and the join of partial results. Pure
+// functions.
+//
+//   std::vector<uint8_t> cells = AppendQ8_0(x);   // 34 bytes per 32 elements
+//   EXPECT_TRUE(IsClose(from_device, JoinPartials(partial, 64, 8)));
+#ifndef PTXSMITH_TOOLS_FUZZ_REFERENCE_ATTENTION_H_
+#define PTXSMITH_TOOLS_FUZZ_REFERENCE_ATTENTION_H_
+
+#include <cstdint>
+#include <vector>
+
+#include "absl/types/span.h"
+#include "tools/fuzz/reference/ops.h"
+
+namespace ptxsmith::reference {
+
+// What is stored when `x` is appended to a q8_0 cache: d = max |x| / 127 of each 32 elements,
+// q = x (1 / d) to nearest even, every operation rounded to f32; d as f16, and q = 0 where that is
+// zero. REQUIRES: whole blocks of finite elements.
+std::vector<uint8_t> AppendQ8_0(absl::Span<const float> x);
+
+// Attention over all positions from its results over `splits` parts of them. Each is head_dim sums
+// of weighted values, the largest score m and the sum of weights w; a part without positions has m
+// = -inf and w = 0. partial: [...][splits][head_dim + 2]; the result: [...][head_dim], 0 without
+// any weight.
+//   o = sum_i e^(m_i - M) sums_i / sum_i e^(m_i - M) w_i,   M = max_i m_i
+// Bound: a share e^(m_i - M) is off relatively by e_i = u (2 (M - m_i) + 8), the divisor by
+// E = sum_i (its share of it) e_i + u splits. Together
+// sum_i |its share of o| (e_i + E + u (3 splits + 2)) + 2 kTiny |sums_i|: an exponential below
+// 2 kTiny may be 0.
+Expected JoinPartials(absl::Span<const float> partial, size_t head_dim, size_t splits);
+
+}  // namespace ptxsmith::reference
+
+#endif  // PTXSMITH_TOOLS_FUZZ_REFERENCE_ATTENTION_H_

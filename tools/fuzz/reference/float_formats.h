@@ -1,0 +1,20 @@
+// Conversions between f32 and the 16-bit formats, bit by bit, independent of the processor's own:
+// to the narrow format round to nearest, ties to even, overflow to infinity. Pure functions.
+//
+//   FloatToHalf(1.0f) == 0x3c00
+//   HalfToFloat(0x0001) == 0x1p-24f
+#ifndef PTXSMITH_TOOLS_FUZZ_REFERENCE_FLOAT_FORMATS_H_
+#define PTXSMITH_TOOLS_FUZZ_REFERENCE_FLOAT_FORMATS_H_
+
+#include <cstdint>
+
+namespace ptxsmith::reference {
+
+float HalfToFloat(uint16_t bits);
+uint16_t FloatToHalf(float value);  // a NaN becomes 0x7fff, as cvt.rn.f16.f32 makes it
+float BFloat16ToFloat(uint16_t bits);
+uint16_t FloatToBFloat16(float value);  // a NaN becomes 0x7fff
+
+}  // namespace ptxsmith::reference
+
+#endif  // PTXSMITH_TOOLS_FUZZ_REFERENCE_FLOAT_FORMATS_H_
