@@ -52,7 +52,7 @@ Expected JoinPartials(absl::Span<const float> partial, size_t head_dim, size_t s
         const double n = static_cast<double>(splits);
         value += term;
         bound += std::fabs(term) * (error[i] + total_error / total + kRoundoff * (3 * n + 2)) +
-                 2 * kTiny * std::fabs(part(i)[d]);
+                 kTinyExp * std::fabs(part(i)[d]);
       }
       o.value.push_back(value);
       o.bound.push_back(bound + kTiny);

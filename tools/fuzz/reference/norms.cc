@@ -54,7 +54,7 @@ Expected Softmax(absl::Span<const float> x, double s) {
     sum_error += value * error.back();
   }
   for (size_t i = 0; i < x.size(); ++i) {
-    y.bound.push_back(y.value[i] * (error[i] + sum_error + 2 * kRoundoff) + 2 * kTiny);
+    y.bound.push_back(y.value[i] * (error[i] + sum_error + 2 * kRoundoff) + kTinyExp);
   }
   return y;
 }

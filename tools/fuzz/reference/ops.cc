@@ -125,7 +125,7 @@ Expected Attention(absl::Span<const float> q, absl::Span<const float> k, absl::S
         const double element = v[t * stride + kv + i];
         value += p[t] * element;
         bound += std::fabs(element) *
-                 (p[t] * (error[t] + normaliser_error + 2 * kRoundoff * Depth(length)) + 2 * kTiny);
+                 (p[t] * (error[t] + normaliser_error + 2 * kRoundoff * Depth(length)) + kTinyExp);
       }
       Append(o, value, bound);
     }
