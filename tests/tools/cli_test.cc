@@ -182,7 +182,7 @@ TEST_F(CliTest, DumpPrintsThePtxOfTheKey) {
 TEST_F(CliTest, DumpShowsTheSourceAboveThePtx) {
   const std::string annotated = Out({"dump", kKey});
   EXPECT_EQ(WithoutComments(annotated), WithoutComments(Out({"dump", kKey, "--plain"})));
-  EXPECT_THAT(annotated, AllOf(HasSubstr("// gemv.cc:"), HasSubstr("// q4_k.cc:")));
+  EXPECT_THAT(annotated, AllOf(HasSubstr("// gemv_core.cc:"), HasSubstr("// q4_k.cc:")));
 }
 
 TEST_F(CliTest, DumpWritesFilesWholeOrNotAtAll) {
