@@ -1,7 +1,8 @@
 #include "tools/fuzz/verdict.h"
 
+#include <bit>
 #include <cmath>
-#include <cstring>
+#include <cstdint>
 
 namespace ptxsmith {
 
@@ -33,7 +34,7 @@ Verdict CheckBits(absl::Span<const float> actual, absl::Span<const float> want) 
     return Wrong(actual.size(), " elements instead of ", want.size());
   }
   for (size_t i = 0; i < actual.size(); ++i) {
-    if (std::memcmp(&actual[i], &want[i], sizeof(float)) == 0) continue;
+    if (std::bit_cast<uint32_t>(actual[i]) == std::bit_cast<uint32_t>(want[i])) continue;
     return Wrong("[", i, "] is ", actual[i], " instead of ", want[i]);
   }
   return {};

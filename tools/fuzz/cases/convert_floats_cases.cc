@@ -39,6 +39,7 @@ Pair Narrowing(QuantType to, uint32_t n, Values values, uint64_t seed) {
     for (uint32_t i = 0; i < n; ++i) x[i] = kEdges[(seed + i) % std::size(kEdges)];
   }
   std::vector<uint16_t> y;
+  y.reserve(x.size());
   for (float v : x) {
     y.push_back(to == QuantType::kF16 ? reference::FloatToHalf(v) : reference::FloatToBFloat16(v));
   }

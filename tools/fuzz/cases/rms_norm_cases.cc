@@ -36,9 +36,9 @@ CaseMaker Case(const RmsNormSpec& spec, uint32_t n, uint32_t rows, Values values
     }
     result.check = [=](absl::Span<const Bytes> after) {
       const size_t output = !in_place ? 0 : spec.residual ? 2 : 1;
-      const Verdict close = CheckClose(FromBytes<float>(after[output]), want);
+      Verdict close = CheckClose(FromBytes<float>(after[output]), want);
       if (!close || !spec.residual) return close;
-      const Verdict sum = CheckBits(FromBytes<float>(after[1]), x);
+      Verdict sum = CheckBits(FromBytes<float>(after[1]), x);
       return sum ? close : sum;
     };
     return result;
