@@ -145,7 +145,8 @@ void DecodeBlock(const BlockQ6K& b, Weight* w) {
     const uint8_t byte = b.ql[half * 64 + group % 2 * 32 + l];
     const int low = group < 2 ? Low(byte) : High(byte);
     const int high = b.qh[half * 32 + l] >> (2 * group) & 3;
-    const float scale = b.scales[i / 16];
+    const int sixteenth = i / 16;
+    const float scale = b.scales[sixteenth];
     w[i] = Scaled(d * scale, low | high << 4, 32);
   }
 }
