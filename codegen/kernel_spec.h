@@ -63,8 +63,8 @@ struct LaunchRule {
   // Blocks that must fit on an SM, printed as .minnctapersm; 0 leaves the registers to ptxas, which
   // then may spill a few to reach a round number of blocks.
   uint32_t min_blocks_per_sm = 0;
-  // Blocks may start while the kernel before them in the stream still runs. The kernel orders itself:
-  // it executes griddepcontrol.wait before it touches what that kernel reads or writes.
+  // Blocks may start while the kernel before them in the stream still runs. The kernel orders
+  // itself: it executes griddepcontrol.wait before it touches what that kernel reads or writes.
   bool programmatic = false;
   // All blocks run at once, so that they may wait for each other; a grid that does not fit is
   // refused.
