@@ -65,4 +65,6 @@ Feature FeatureOf(absl::string_view mnemonic) {
   return best;
 }
 
+absl::Span<const Feature> AllFeatures() { return kFeatures; }
+
 }  // namespace ptxsmith

@@ -82,7 +82,8 @@ struct KernelSpec {
   std::string entry;  // the name of the .entry, which is the family name
   std::string ptx;    // NUL-free text
   Target target;
-  PtxVersion version;  // the `.version` printed
+  PtxVersion version;             // the `.version` printed
+  std::string version_needed_by;  // the instruction or target that asks for it: "elect.sync"
   std::vector<ParamDesc> params;
   LaunchRule launch;
   uint32_t static_shared = 0;   // bytes declared in the text

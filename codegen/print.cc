@@ -8,7 +8,7 @@
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_format.h"
 #include "absl/strings/str_join.h"
-#include "codegen/features.h"
+#include "codegen/negotiate.h"
 
 namespace ptxsmith {
 namespace {
@@ -31,7 +31,7 @@ class Printer {
 
   KernelSpec Run() {
     PlanShared();
-    spec_.version = LeastVersion();
+    NeedVersion();
     Header();
     for (const ir::Instr& instr : kernel_.body) Instruction(instr);
     Line("\tret;", {});
@@ -52,12 +52,13 @@ class Printer {
     spec_.lines.push_back(loc);
   }
 
-  PtxVersion LeastVersion() const {
-    PtxVersion version = std::max(kernel_.target.isa, MinPtxVersionForSm(kernel_.target.sm));
-    for (const ir::Instr& instr : kernel_.body) {
-      version = std::max(version, FeatureOf(instr.mnemonic).min_version);
-    }
-    return version;
+  void NeedVersion() {
+    std::vector<absl::string_view> mnemonics;
+    mnemonics.reserve(kernel_.body.size());
+    for (const ir::Instr& instr : kernel_.body) mnemonics.push_back(instr.mnemonic);
+    NeededVersion needed = LeastVersion(kernel_.target, mnemonics);
+    spec_.version = needed.version;
+    spec_.version_needed_by = std::move(needed.needed_by);
   }
 
   // Arrays are declared one by one while they fit the static limit, else they share one dynamic
