@@ -3,6 +3,7 @@
 #include <utility>
 
 #include "absl/strings/str_cat.h"
+#include "codegen/negotiate.h"
 #include "codegen/status_macros.h"
 #include "runtime/cuda_context.h"
 #include "runtime/cuda_launch.h"
@@ -18,18 +19,6 @@ DeviceBackend::Handle ToHandle(T* pointer) {
 CUstream AsStream(DeviceBackend::Handle handle) { return reinterpret_cast<CUstream>(handle); }
 CUgraphExec AsGraph(DeviceBackend::Handle handle) { return reinterpret_cast<CUgraphExec>(handle); }
 CUevent AsEvent(DeviceBackend::Handle handle) { return reinterpret_cast<CUevent>(handle); }
-
-// The newest architecture we know that this GPU and its driver take. PTX for a base architecture
-// also runs on all later ones.
-absl::StatusOr<Target> BestTarget(int sm, PtxVersion max_ptx, absl::string_view device) {
-  for (int candidate = sm; candidate > 0; --candidate) {
-    absl::StatusOr<Target> target = Target::ForSm(candidate);
-    if (target.ok() && target->isa <= max_ptx) return target;
-  }
-  return absl::FailedPreconditionError(
-      absl::StrCat(device, " is sm_", sm, " with PTX up to ", max_ptx.ToString(),
-                   ", which is older than anything kernels can be generated for"));
-}
 
 class CudaDevice : public Device {
  public:
@@ -173,8 +162,8 @@ absl::Status CudaDevice::FillProfile(int ordinal) {
                             Attribute(CU_DEVICE_ATTRIBUTE_COMPUTE_CAPABILITY_MAJOR));
   PTXSMITH_ASSIGN_OR_RETURN(const int minor,
                             Attribute(CU_DEVICE_ATTRIBUTE_COMPUTE_CAPABILITY_MINOR));
-  PTXSMITH_ASSIGN_OR_RETURN(profile_.target,
-                            BestTarget(major * 10 + minor, profile_.max_ptx, profile_.name));
+  profile_.capability = major * 10 + minor;
+  PTXSMITH_ASSIGN_OR_RETURN(profile_.target, NewestTarget(profile_.platform()));
   PTXSMITH_ASSIGN_OR_RETURN(profile_.sm_count, Attribute(CU_DEVICE_ATTRIBUTE_MULTIPROCESSOR_COUNT));
   PTXSMITH_ASSIGN_OR_RETURN(profile_.max_shared,
                             Attribute(CU_DEVICE_ATTRIBUTE_MAX_SHARED_MEMORY_PER_BLOCK_OPTIN));

@@ -29,6 +29,7 @@
 #include "absl/strings/string_view.h"
 #include "absl/types/span.h"
 #include "codegen/kernel_spec.h"
+#include "codegen/negotiate.h"
 #include "codegen/target.h"
 #include "runtime/debug_flags.h"
 
@@ -50,6 +51,7 @@ struct DeviceProfile {
   std::string description;  // "NVIDIA H200", "PTX emulator"
   Target target;            // what kernels for it should be generated for
   bool emulated = false;
+  int capability = 0;         // compute capability: 90 for 9.0; `target` may be an older one
   int driver_version = 0;     // CUDA version of the driver, 13000 for 13.0; 0 on the emulator
   PtxVersion max_ptx;         // newest `.version` it loads
   uint32_t sm_count = 1;      // multiprocessors; host threads on the emulator
@@ -57,6 +59,7 @@ struct DeviceProfile {
   uint64_t total_memory = 0;  // bytes
   uint64_t l2_bytes = 0;
 
+  Platform platform() const { return {name, driver_version, capability}; }
   // One line for people: "cuda:0: NVIDIA H200, sm_90, 132 SMs, ...".
   std::string ToString() const;
 };

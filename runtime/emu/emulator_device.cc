@@ -72,6 +72,7 @@ class EmulatorDevice : public Device {
     profile_.name = absl::StrCat("emu:sm", target.sm);
     profile_.description = "PTX emulator";
     profile_.target = target;
+    profile_.capability = target.sm;
     profile_.emulated = true;
     profile_.max_ptx = MaxPtxVersionForDriver(std::numeric_limits<int>::max());
     profile_.sm_count = static_cast<uint32_t>(emulator_.threads());

@@ -92,14 +92,14 @@ TEST(CudaDeviceTest, WhatTheDeviceCannotTakeNeverReachesTheLoader) {
 
   KernelSpec newer_ptx = SaxpySpec();
   newer_ptx.version = {8, 1};
+  newer_ptx.version_needed_by = "saxpy.new";
   EXPECT_THAT(device->Load(newer_ptx),
               StatusIs(absl::StatusCode::kFailedPrecondition,
-                       HasSubstr("saxpy:test@sm_75.ptx63 needs PTX 8.1; the driver of cuda:0 "
-                                 "takes up to 8.0")));
+                       HasSubstr("saxpy:test@sm_75.ptx63: saxpy.new needs PTX 8.1")));
   KernelSpec newer_sm = SaxpySpec();
   newer_sm.target.sm = 100;
   EXPECT_THAT(device->Load(newer_sm), StatusIs(absl::StatusCode::kFailedPrecondition,
-                                               HasSubstr("is for sm_100; cuda:0 is sm_90")));
+                                               HasSubstr("the text is for sm_100; cuda:0 is sm_90")));
   KernelSpec shared = SaxpySpec();
   shared.static_shared = 1024;
   shared.dynamic_shared = 227 * 1024;
