@@ -23,6 +23,8 @@
 #include "ptx_templates/rms_norm.h"
 #include "ptx_templates/rope.h"
 #include "ptx_templates/softmax.h"
+#include "ptx_templates/tiles/gemv_tiles.h"
+#include "ptx_templates/tiles/repack.h"
 #include "ptx_templates/top_k.h"
 
 namespace ptxsmith {
@@ -50,6 +52,8 @@ constexpr Family kFamilies[] = {
     MakeFamily<GemvMultiSpec, BuildGemvMulti, GemvMultiVariants>(),
     MakeFamily<GateUpSpec, BuildGateUp, GateUpVariants>(),
     MakeFamily<GemmSpec, BuildGemm, GemmVariants>(),
+    MakeFamily<RepackSpec, BuildRepack, RepackVariants>(),
+    MakeFamily<GemvTilesSpec, BuildGemvTiles, GemvTilesVariants>(),
     MakeFamily<QuantizeQ8_1Spec, BuildQuantizeQ8_1, QuantizeQ8_1Variants>(),
     MakeFamily<DequantizeSpec, BuildDequantize, DequantizeVariants>(),
     MakeFamily<RmsNormSpec, BuildRmsNorm, RmsNormVariants>(),

@@ -31,6 +31,8 @@ constexpr CaseFamily kFamilies[] = {
     {"top_k", TopKCases, TopKFuzz},
     {"convert", ConvertCases, ConvertFuzz},
     {"attention_combine", AttentionCombineCases, AttentionCombineFuzz},
+    {"repack", RepackCases, RepackFuzz},
+    {"gemv_tiles", GemvTilesCases, GemvTilesFuzz},
 };
 
 }  // namespace
