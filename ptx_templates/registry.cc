@@ -20,6 +20,7 @@
 #include "ptx_templates/kv_append.h"
 #include "ptx_templates/layer_norm.h"
 #include "ptx_templates/quantize_q8_1.h"
+#include "ptx_templates/read_stream.h"
 #include "ptx_templates/rms_norm.h"
 #include "ptx_templates/rope.h"
 #include "ptx_templates/softmax.h"
@@ -52,6 +53,7 @@ constexpr Family kFamilies[] = {
     MakeFamily<GemvMultiSpec, BuildGemvMulti, GemvMultiVariants>(),
     MakeFamily<GateUpSpec, BuildGateUp, GateUpVariants>(),
     MakeFamily<GemmSpec, BuildGemm, GemmVariants>(),
+    MakeFamily<ReadStreamSpec, BuildReadStream, ReadStreamVariants>(),
     MakeFamily<RepackSpec, BuildRepack, RepackVariants>(),
     MakeFamily<GemvTilesSpec, BuildGemvTiles, GemvTilesVariants>(),
     MakeFamily<QuantizeQ8_1Spec, BuildQuantizeQ8_1, QuantizeQ8_1Variants>(),

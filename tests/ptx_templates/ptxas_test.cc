@@ -140,8 +140,10 @@ TEST_P(PtxasTest, AcceptsEveryVariant) {
   std::vector<Module> modules;
   for (const Family& family : AllFamilies()) {
     for (const std::string& fields : family.variants()) {
-      ASSERT_OK_AND_ASSIGN(const KernelSpec kernel, family.build(fields, target));
-      AddKernel(kernel, modules);
+      const absl::StatusOr<KernelSpec> kernel = family.build(fields, target);
+      if (absl::IsFailedPrecondition(kernel.status())) continue;  // needs a newer architecture
+      ASSERT_OK(kernel) << family.name << ":" << fields;
+      AddKernel(*kernel, modules);
     }
   }
   ExpectAccepted(modules);

@@ -200,6 +200,11 @@ FuzzFamily MakeFuzzFamily() {
 }
 
 // What many families have besides their spec.
+struct NoSizes {
+  static constexpr absl::string_view kFamily = "sizes";
+  static constexpr auto kFields = Fields();
+};
+
 struct ElementSizes {
   uint32_t n = 1;
 

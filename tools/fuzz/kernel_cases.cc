@@ -31,6 +31,7 @@ constexpr CaseFamily kFamilies[] = {
     {"top_k", TopKCases, TopKFuzz},
     {"convert", ConvertCases, ConvertFuzz},
     {"attention_combine", AttentionCombineCases, AttentionCombineFuzz},
+    {"read_stream", ReadStreamCases, ReadStreamFuzz},
     {"repack", RepackCases, RepackFuzz},
     {"gemv_tiles", GemvTilesCases, GemvTilesFuzz},
 };

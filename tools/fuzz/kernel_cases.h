@@ -48,6 +48,7 @@ std::vector<CaseMaker> ArgmaxCases(uint64_t seed);
 std::vector<CaseMaker> TopKCases(uint64_t seed);
 std::vector<CaseMaker> ConvertCases(uint64_t seed);
 std::vector<CaseMaker> AttentionCombineCases(uint64_t seed);
+std::vector<CaseMaker> ReadStreamCases(uint64_t seed);
 std::vector<CaseMaker> RepackCases(uint64_t seed);
 std::vector<CaseMaker> GemvTilesCases(uint64_t seed);
 
@@ -78,6 +79,7 @@ FuzzFamily ArgmaxFuzz();
 FuzzFamily TopKFuzz();
 FuzzFamily ConvertFuzz();
 FuzzFamily AttentionCombineFuzz();
+FuzzFamily ReadStreamFuzz();
 FuzzFamily RepackFuzz();
 FuzzFamily GemvTilesFuzz();
 

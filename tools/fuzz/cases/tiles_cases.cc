@@ -76,11 +76,6 @@ CaseMaker GemvCase(const GemvTilesSpec& spec, Values weights, Values inputs, uin
           uint64_t{spec.k} * spec.n, body};
 }
 
-struct NoSizes {
-  static constexpr absl::string_view kFamily = "sizes";
-  static constexpr auto kFields = Fields();
-};
-
 struct RepackFuzzer {
   using Spec = RepackSpec;
   using Sizes = NoSizes;
