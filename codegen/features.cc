@@ -12,6 +12,7 @@ constexpr Feature kFeatures[] = {
     {"barrier.sync", 30, {6, 0}},
     {"barrier.cluster", 90, {7, 8}},
     {"cp.async.bulk", 90, {8, 0}},
+    {"createpolicy", 80, {7, 4}},
     {"cp.async", 80, {7, 0}},
     {"cvt.rn.bf16.f32", 80, {7, 0}},
     {"cvt.rn.bf16x2.f32", 80, {7, 0}},
@@ -21,6 +22,7 @@ constexpr Feature kFeatures[] = {
     {"dp4a", 61, {5, 0}},
     {"elect.sync", 90, {8, 0}},
     {"ex2.approx.f16x2", 75, {7, 0}},
+    {"fence.mbarrier_init", 90, {8, 0}},
     {"fence.proxy.async", 90, {8, 0}},
     {"fence", 70, {6, 0}},
     {"fma.rn.bf16x2", 80, {7, 0}},
@@ -33,6 +35,7 @@ constexpr Feature kFeatures[] = {
     {"max.NaN", 80, {7, 0}},
     {"mbarrier.try_wait", 90, {7, 8}},
     {"mbarrier.arrive.expect_tx", 90, {8, 0}},
+    {"mbarrier.arrive.release", 80, {8, 0}},
     {"mbarrier", 80, {7, 0}},
     {"min.f16x2", 80, {7, 0}},
     {"min.NaN", 80, {7, 0}},
@@ -61,5 +64,7 @@ Feature FeatureOf(absl::string_view mnemonic) {
   }
   return best;
 }
+
+absl::Span<const Feature> AllFeatures() { return kFeatures; }
 
 }  // namespace ptxsmith

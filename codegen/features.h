@@ -5,6 +5,7 @@
 #define PTXSMITH_CODEGEN_FEATURES_H_
 
 #include "absl/strings/string_view.h"
+#include "absl/types/span.h"
 #include "codegen/target.h"
 
 namespace ptxsmith {
@@ -18,6 +19,9 @@ struct Feature {
 // The needs of an instruction such as "shfl.sync.bfly.b32". Instructions outside the table need
 // nothing beyond what every target here has (PTX 5.0, sm_61).
 Feature FeatureOf(absl::string_view mnemonic);
+
+// The whole table.
+absl::Span<const Feature> AllFeatures();
 
 }  // namespace ptxsmith
 

@@ -2,7 +2,7 @@
 // markers. The verifier and the printer walk it in order. Plain data, no behaviour.
 //
 // Invariants:
-//  1. Markers nest: If [Else] EndIf, Loop EndLoop.
+//  1. Markers nest: If [Else] EndIf, Loop EndLoop, Repeat EndRepeat.
 //  2. Every register is written before any use in list order, except loop variables and Vars, which
 //  are
 //     written where they are created.
@@ -42,6 +42,7 @@ struct Operand {
   uint64_t bits = 0;           // kInt: the value, sign-extended; kFloat: the f32's bits
   const char* text = nullptr;  // kText: a special register or symbol, static or owned by the kernel
   const Recorder* owner = nullptr;  // kReg: the kernel it belongs to
+  bool address = false;             // kReg: printed as [reg + bits], bits being signed bytes
 };
 
 enum class Op : uint8_t {
@@ -53,8 +54,10 @@ enum class Op : uint8_t {
   kIf,       // src0: predicate
   kElse,
   kEndIf,
-  kLoop,     // dst0: variable, dst1: predicate; src0: begin, src1: end
-  kEndLoop,  // src0: step
+  kLoop,       // dst0: variable, dst1: predicate; src0: begin, src1: end
+  kEndLoop,    // src0: variable, src1: step, src2: end
+  kRepeat,     // dst0: stands for the condition in the analysis of uniformity; never printed
+  kEndRepeat,  // dst0: the same; src0: predicate, again while it holds
 };
 
 struct Instr {

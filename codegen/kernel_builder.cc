@@ -220,6 +220,62 @@ void KernelBuilder::Barrier(SourceLoc loc) {
   recorder_.Append(std::move(instr));
 }
 
+void KernelBuilder::NamedBarrier(uint32_t id, uint32_t threads, SourceLoc loc) {
+  if (id == 0 || id > 15 || threads == 0 || threads % 32 != 0) {
+    recorder_.Fail(loc, absl::StrCat("barrier ", id, " of ", threads,
+                                     " threads: ids are 1 to 15, threads whole warps"));
+  }
+  ir::Instr instr;
+  instr.op = ir::Op::kWarp;
+  instr.mnemonic = "bar.sync";
+  instr.src = {Recorder::Int(id), Recorder::Int(threads)};
+  instr.loc = loc;
+  recorder_.Append(std::move(instr));
+}
+
+void KernelBuilder::WarpBarrier(SourceLoc loc) {
+  ir::Instr instr;
+  instr.op = ir::Op::kWarp;
+  instr.mnemonic = "bar.warp.sync";
+  instr.src = {Recorder::Int(0xffffffff)};
+  instr.loc = loc;
+  recorder_.Append(std::move(instr));
+}
+
+void KernelBuilder::WaitForPredecessors(SourceLoc loc) { Plain("griddepcontrol.wait", loc); }
+void KernelBuilder::LaunchDependents(SourceLoc loc) {
+  Plain("griddepcontrol.launch_dependents", loc);
+}
+
+void KernelBuilder::Plain(const char* mnemonic, SourceLoc loc) {
+  ir::Instr instr;
+  instr.mnemonic = mnemonic;
+  instr.loc = loc;
+  recorder_.Append(std::move(instr));
+}
+
+ir::RegId KernelBuilder::BeginRepeat(SourceLoc loc) {
+  ir::Instr instr;
+  instr.op = ir::Op::kRepeat;
+  const ir::RegId condition = recorder_.NewReg(RegClass::kPred);
+  instr.dst = {condition};
+  instr.loc = loc;
+  recorder_.Append(std::move(instr));
+  recorder_.OpenScope();
+  return condition;
+}
+
+void KernelBuilder::EndRepeat(ir::RegId condition, const Pred& again, SourceLoc loc) {
+  if (again.constant().value_or(false)) recorder_.Fail(loc, "Repeat never ends");
+  ir::Instr instr;
+  instr.op = ir::Op::kEndRepeat;
+  instr.dst = {condition};
+  instr.src = {again.ir()};
+  instr.loc = loc;
+  recorder_.Append(std::move(instr));
+  recorder_.CloseScope();
+}
+
 absl::StatusOr<KernelSpec> KernelBuilder::Finish() && {
   if (!launched_) recorder_.Fail(SourceLoc::Here(), "Launch was not called");
   const ir::Kernel& kernel = recorder_.kernel();

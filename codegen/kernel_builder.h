@@ -178,8 +178,27 @@ class KernelBuilder {
     Loop(rest, end, options.step, /*guard=*/true, body, loc);
   }
 
+  // Runs body() once and again while the Pred it returns holds: for polling. A thread leaves when
+  // its own condition fails, all go on together behind the loop.
+  template <class F>
+  void Repeat(F&& body, SourceLoc loc = SourceLoc::Here()) {
+    const ir::RegId condition = BeginRepeat(loc);
+    EndRepeat(condition, body(), loc);
+  }
+
   // All threads of the block: bar.sync 0. Refused where not all of them are known to arrive.
   void Barrier(SourceLoc loc = SourceLoc::Here());
+  // The `threads` threads (whole warps) that name barrier `id`, 1 to 15: bar.sync id, threads.
+  // Which of them arrive is not checked here; every lane of an arriving warp must.
+  void NamedBarrier(uint32_t id, uint32_t threads, SourceLoc loc = SourceLoc::Here());
+  // The lanes of the warp, and their memory accesses: bar.warp.sync
+  void WarpBarrier(SourceLoc loc = SourceLoc::Here());
+
+  // Programmatic launches (LaunchRule): griddepcontrol.wait blocks until the kernels before this
+  // one in the stream are done and their writes visible; griddepcontrol.launch_dependents lets the
+  // next one start.
+  void WaitForPredecessors(SourceLoc loc = SourceLoc::Here());
+  void LaunchDependents(SourceLoc loc = SourceLoc::Here());
 
   // The kernel, verified and printed, or the first mistake.
   absl::StatusOr<KernelSpec> Finish() &&;
@@ -207,6 +226,9 @@ class KernelBuilder {
   Val<U32> BeginLoop(const Operand<U32>& begin, const Operand<U32>& end, uint32_t step, bool guard,
                      SourceLoc loc);
   void EndLoop(const Val<U32>& i, const Operand<U32>& end, uint32_t step, SourceLoc loc);
+  ir::RegId BeginRepeat(SourceLoc loc);
+  void EndRepeat(ir::RegId condition, const Pred& again, SourceLoc loc);
+  void Plain(const char* mnemonic, SourceLoc loc);
 
   Recorder recorder_;
   bool launched_ = false;

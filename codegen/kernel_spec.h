@@ -63,8 +63,8 @@ struct LaunchRule {
   // Blocks that must fit on an SM, printed as .minnctapersm; 0 leaves the registers to ptxas, which
   // then may spill a few to reach a round number of blocks.
   uint32_t min_blocks_per_sm = 0;
-  // Blocks may start while the kernel before them in the stream still runs. The kernel orders itself:
-  // it executes griddepcontrol.wait before it touches what that kernel reads or writes.
+  // Blocks may start while the kernel before them in the stream still runs. The kernel orders
+  // itself: it executes griddepcontrol.wait before it touches what that kernel reads or writes.
   bool programmatic = false;
   // All blocks run at once, so that they may wait for each other; a grid that does not fit is
   // refused.
@@ -82,7 +82,8 @@ struct KernelSpec {
   std::string entry;  // the name of the .entry, which is the family name
   std::string ptx;    // NUL-free text
   Target target;
-  PtxVersion version;  // the `.version` printed
+  PtxVersion version;             // the `.version` printed
+  std::string version_needed_by;  // the instruction or target that asks for it: "elect.sync"
   std::vector<ParamDesc> params;
   LaunchRule launch;
   uint32_t static_shared = 0;   // bytes declared in the text

@@ -19,6 +19,29 @@ void CheckAlignment(const Address& address, uint32_t bytes, SourceLoc loc) {
                         "' whose address is only known to be a multiple of ", address.alignment));
 }
 
+const char* OrderText(MemoryOrder order) {
+  switch (order) {
+    case MemoryOrder::kRelaxed:
+      return "relaxed.gpu.";
+    case MemoryOrder::kAcquire:
+      return "acquire.gpu.";
+    case MemoryOrder::kRelease:
+      return "release.gpu.";
+    default:
+      return "";
+  }
+}
+
+// `senseless` is the order that this kind of access cannot have.
+void CheckOrder(const Address& address, MemoryOrder order, MemoryOrder senseless, SourceLoc loc) {
+  if (order == MemoryOrder::kWeak) return;
+  if (address.space == Space::kGlobal && !address.constant && order != senseless) return;
+  address.recorder->Fail(
+      loc, absl::StrCat("an access to '", address.name, "' cannot be ", OrderText(order),
+                        ": orders are for global memory that is written, acquire for loads, "
+                        "release for stores"));
+}
+
 }  // namespace
 
 Address Address::Plus(const Operand<U32>& index, uint32_t stride) const {
@@ -46,12 +69,13 @@ Address Address::Plus(const Operand<U32>& index, uint32_t stride) const {
 }
 
 std::vector<ir::RegId> Address::Load(RegClass cls, const char* suffix, uint32_t elem_bytes,
-                                     uint32_t count, SourceLoc loc) const {
+                                     uint32_t count, MemoryOrder order, SourceLoc loc) const {
   CheckAlignment(*this, elem_bytes * count, loc);
+  CheckOrder(*this, order, MemoryOrder::kRelease, loc);
   ir::Instr instr;
   instr.op = ir::Op::kLoad;
-  instr.mnemonic =
-      absl::StrCat("ld.", SpaceName(space), constant ? ".nc" : "", VectorSuffix(count), suffix);
+  instr.mnemonic = absl::StrCat("ld.", OrderText(order), SpaceName(space), constant ? ".nc" : "",
+                                VectorSuffix(count), suffix);
   for (uint32_t i = 0; i < count; ++i) instr.dst.push_back(recorder->NewReg(cls));
   instr.src = {base};
   instr.offset = offset;
@@ -62,16 +86,26 @@ std::vector<ir::RegId> Address::Load(RegClass cls, const char* suffix, uint32_t 
 }
 
 void Address::Store(const char* suffix, uint32_t elem_bytes, absl::Span<const ir::Operand> values,
-                    SourceLoc loc) const {
+                    MemoryOrder order, SourceLoc loc) const {
   CheckAlignment(*this, elem_bytes * static_cast<uint32_t>(values.size()), loc);
+  CheckOrder(*this, order, MemoryOrder::kAcquire, loc);
   ir::Instr instr;
   instr.op = ir::Op::kStore;
-  instr.mnemonic = absl::StrCat("st.", SpaceName(space), VectorSuffix(values.size()), suffix);
+  instr.mnemonic =
+      absl::StrCat("st.", OrderText(order), SpaceName(space), VectorSuffix(values.size()), suffix);
   instr.src = {base};
   instr.src.insert(instr.src.end(), values.begin(), values.end());
   instr.offset = offset;
   instr.loc = loc;
   recorder->Append(std::move(instr));
+}
+
+ir::Operand Address::AsOperand(uint32_t bytes, SourceLoc loc) const {
+  CheckAlignment(*this, bytes, loc);
+  ir::Operand operand = base;
+  operand.address = true;
+  operand.bits = static_cast<uint64_t>(offset);
+  return operand;
 }
 
 Address SelectAddress(const Pred& p, const Address& a, const Address& b) {

@@ -24,6 +24,11 @@ namespace ptxsmith {
 
 enum class Space : uint8_t { kGlobal, kShared };
 
+// What an access to global memory promises to the other blocks of the device. A relaxed access of
+// one element is never torn and always sees the latest value (polling); acquire and release also
+// order the accesses after and before them.
+enum class MemoryOrder : uint8_t { kWeak, kRelaxed, kAcquire, kRelease };
+
 // An address under construction: register + constant, and what is known of its alignment.
 struct Address {
   Recorder* recorder = nullptr;
@@ -38,9 +43,11 @@ struct Address {
   Address Plus(const Operand<U32>& index, uint32_t stride) const;
   // Loads `count` registers of `elem_bytes` each; `suffix` is that of one element ("f32").
   std::vector<ir::RegId> Load(RegClass cls, const char* suffix, uint32_t elem_bytes, uint32_t count,
-                              SourceLoc loc) const;
+                              MemoryOrder order, SourceLoc loc) const;
   void Store(const char* suffix, uint32_t elem_bytes, absl::Span<const ir::Operand> values,
-             SourceLoc loc) const;
+             MemoryOrder order, SourceLoc loc) const;
+  // As an operand of other instructions: [base + offset], known to be aligned to `bytes`.
+  ir::Operand AsOperand(uint32_t bytes, SourceLoc loc) const;
 };
 
 // p ? a : b, with what is known of both. Both are of the same space.
@@ -52,30 +59,38 @@ class Pointer {
   explicit Pointer(Address address) : address_(address) {}
 
   // The element at `index`; U8 and U16 widen to 32 bits.
-  Val<RegOf<T>> Load(Operand<U32> index) const requires kReads { return Load<1>(index)[0]; }
+  Val<RegOf<T>> Load(Operand<U32> index,
+                     MemoryOrder order = MemoryOrder::kWeak) const requires kReads {
+    return Load<1>(index, order)[0];
+  }
   // N (1, 2 or 4) elements from `index` on as one access of N * sizeof(T) bytes.
+  // Ordered: ld.relaxed.gpu, ld.acquire.gpu.
   template <size_t N>
-  Vec<RegOf<T>, N> Load(Operand<U32> index) const requires kReads {
+  Vec<RegOf<T>, N> Load(Operand<U32> index,
+                        MemoryOrder order = MemoryOrder::kWeak) const requires kReads {
     static_assert(N == 1 || N == 2 || N == 4, "PTX vectors have 1, 2 or 4 elements");
     const auto regs =
         address_.Plus(index, kByteSize<T>)
-            .Load(TypeTraits<T>::kClass, TypeTraits<T>::kMem, kByteSize<T>, N, index.loc);
+            .Load(TypeTraits<T>::kClass, TypeTraits<T>::kMem, kByteSize<T>, N, order, index.loc);
     return MakeVec<N>([&](size_t i) {
       return Val<RegOf<T>>(address_.recorder, address_.recorder->RegOperand(regs[i]));
     });
   }
 
-  void Store(Operand<U32> index, Operand<RegOf<T>> value) const requires kWrites {
+  // Ordered: st.relaxed.gpu, st.release.gpu.
+  void Store(Operand<U32> index, Operand<RegOf<T>> value,
+             MemoryOrder order = MemoryOrder::kWeak) const requires kWrites {
     address_.Plus(index, kByteSize<T>)
-        .Store(TypeTraits<T>::kMem, kByteSize<T>, {value.ir}, index.loc);
+        .Store(TypeTraits<T>::kMem, kByteSize<T>, {value.ir}, order, index.loc);
   }
   template <size_t N>
-  void Store(Operand<U32> index, const Vec<RegOf<T>, N>& values) const requires kWrites {
+  void Store(Operand<U32> index, const Vec<RegOf<T>, N>& values,
+             MemoryOrder order = MemoryOrder::kWeak) const requires kWrites {
     static_assert(N == 1 || N == 2 || N == 4, "PTX vectors have 1, 2 or 4 elements");
     std::array<ir::Operand, N> operands;
     for (size_t i = 0; i < N; ++i) operands[i] = values[i].ir();
     address_.Plus(index, kByteSize<T>)
-        .Store(TypeTraits<T>::kMem, kByteSize<T>, operands, index.loc);
+        .Store(TypeTraits<T>::kMem, kByteSize<T>, operands, order, index.loc);
   }
 
   // The pointer moved by `index` elements, or by `index` steps of `stride` bytes.
@@ -88,6 +103,8 @@ class Pointer {
   Pointer<U, kReads, kWrites> As() const {
     return Pointer<U, kReads, kWrites>(address_);
   }
+
+  const Address& address() const { return address_; }
 
   // p ? a : b: selp.u64 (global) or selp.u32 (shared)
   friend Pointer Select(const Pred& p, const Pointer& a, const Pointer& b) {

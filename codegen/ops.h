@@ -113,6 +113,13 @@ inline Val<S32> Dp4a(Operand<U32> a, Operand<U32> b, Operand<S32> c,
   return {recorder, recorder->Emit(RegClass::kB32, "dp4a.s32.s32", {a.ir, b.ir, c.ir}, loc)};
 }
 
+// The same with unsigned bytes of a: dp4a.u32.s32
+inline Val<S32> Dp4aUnsigned(Operand<U32> a, Operand<U32> b, Operand<S32> c,
+                             SourceLoc loc = SourceLoc::Here()) {
+  Recorder* recorder = a.recorder ? a.recorder : b.recorder ? b.recorder : c.recorder;
+  return {recorder, recorder->Emit(RegClass::kB32, "dp4a.u32.s32", {a.ir, b.ir, c.ir}, loc)};
+}
+
 // The two f16 of a word, widened; low half first: mov.b32 {lo, hi}, cvt.f32.f16 twice
 Vec<F32, 2> UnpackHalf2(const Val<U32>& word, SourceLoc loc = SourceLoc::Here());
 

@@ -8,7 +8,7 @@
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_format.h"
 #include "absl/strings/str_join.h"
-#include "codegen/features.h"
+#include "codegen/negotiate.h"
 
 namespace ptxsmith {
 namespace {
@@ -31,7 +31,7 @@ class Printer {
 
   KernelSpec Run() {
     PlanShared();
-    spec_.version = LeastVersion();
+    NeedVersion();
     Header();
     for (const ir::Instr& instr : kernel_.body) Instruction(instr);
     Line("\tret;", {});
@@ -52,12 +52,13 @@ class Printer {
     spec_.lines.push_back(loc);
   }
 
-  PtxVersion LeastVersion() const {
-    PtxVersion version = std::max(kernel_.target.isa, MinPtxVersionForSm(kernel_.target.sm));
-    for (const ir::Instr& instr : kernel_.body) {
-      version = std::max(version, FeatureOf(instr.mnemonic).min_version);
-    }
-    return version;
+  void NeedVersion() {
+    std::vector<absl::string_view> mnemonics;
+    mnemonics.reserve(kernel_.body.size());
+    for (const ir::Instr& instr : kernel_.body) mnemonics.push_back(instr.mnemonic);
+    NeededVersion needed = LeastVersion(kernel_.target, mnemonics);
+    spec_.version = needed.version;
+    spec_.version_needed_by = std::move(needed.needed_by);
   }
 
   // Arrays are declared one by one while they fit the static limit, else they share one dynamic
@@ -125,6 +126,7 @@ class Printer {
   std::string Text(const ir::Operand& operand) const {
     switch (operand.kind) {
       case ir::Operand::kReg:
+        if (operand.address) return AddressText(operand, static_cast<int64_t>(operand.bits));
         return Name(operand.reg);
       case ir::Operand::kFloat:
         // The bits, so that no decimal conversion stands between the C++ value and the kernel's.
@@ -151,10 +153,10 @@ class Printer {
     return parts.size() == 1 ? parts[0] : absl::StrCat("{", absl::StrJoin(parts, ", "), "}");
   }
 
-  std::string AddressText(const ir::Instr& instr) const {
-    const std::string base = Text(instr.src[0]);
-    if (instr.offset == 0) return absl::StrCat("[", base, "]");
-    return absl::StrCat("[", base, instr.offset > 0 ? "+" : "", instr.offset, "]");
+  std::string AddressText(ir::Operand base, int64_t offset) const {
+    base.address = false;
+    if (offset == 0) return absl::StrCat("[", Text(base), "]");
+    return absl::StrCat("[", Text(base), offset > 0 ? "+" : "", offset, "]");
   }
 
   void Statement(absl::string_view mnemonic, absl::string_view operands, SourceLoc loc) {
@@ -166,13 +168,16 @@ class Printer {
     const auto operand = [this](const ir::Operand& o) { return Text(o); };
     switch (instr.op) {
       case Op::kLoad:
-        Statement(instr.mnemonic, absl::StrCat(List(instr.dst, reg), ", ", AddressText(instr)),
+        Statement(instr.mnemonic,
+                  absl::StrCat(List(instr.dst, reg), ", ", AddressText(instr.src[0], instr.offset)),
                   instr.loc);
         break;
       case Op::kStore: {
         const absl::Span<const ir::Operand> values = absl::MakeSpan(instr.src).subspan(1);
-        Statement(instr.mnemonic, absl::StrCat(AddressText(instr), ", ", List(values, operand)),
-                  instr.loc);
+        Statement(
+            instr.mnemonic,
+            absl::StrCat(AddressText(instr.src[0], instr.offset), ", ", List(values, operand)),
+            instr.loc);
         break;
       }
       case Op::kIf:
@@ -195,6 +200,15 @@ class Printer {
         break;
       case Op::kEndLoop:
         EndLoop(instr);
+        break;
+      case Op::kRepeat:
+        open_.push_back({next_label_++, 0});
+        Line(absl::StrCat("$loop_", open_.back().label, ":"), instr.loc);
+        break;
+      case Op::kEndRepeat:
+        Statement(absl::StrCat("@", Text(instr.src[0])),
+                  absl::StrCat("bra $loop_", open_.back().label), instr.loc);
+        open_.pop_back();
         break;
       default: {
         std::vector<std::string> parts;

@@ -71,6 +71,13 @@ PtxVersion MaxPtxVersionForDriver(int cuda_version) {
   return version;
 }
 
+int MinDriverForPtxVersion(PtxVersion version) {
+  for (const DriverRow& row : kDriverTable) {
+    if (row.max_version >= version) return row.cuda_version;
+  }
+  return 0;
+}
+
 absl::StatusOr<Target> Target::ForSm(int sm) {
   const SmRow* row = FindSm(sm);
   if (row == nullptr) return UnknownTarget(absl::StrCat("sm_", sm));

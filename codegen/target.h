@@ -56,6 +56,10 @@ PtxVersion MinPtxVersionForSm(int sm);
 // driver newer than the table gets the table's last row, which it accepts too; 0.0 before CUDA 8.
 PtxVersion MaxPtxVersionForDriver(int cuda_version);
 
+// The oldest driver that accepts a `.version`, as cuDriverGetVersion counts; 0 when the table has
+// none.
+int MinDriverForPtxVersion(PtxVersion version);
+
 }  // namespace ptxsmith
 
 #endif  // PTXSMITH_CODEGEN_TARGET_H_

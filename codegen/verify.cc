@@ -49,8 +49,12 @@ void Track(const ir::Instr& instr, const std::vector<Uniformity>& regs, ControlS
     case Op::kLoop:
       control.Push(SourceUniformity(instr, regs), instr.loc);
       break;
+    case Op::kRepeat:  // its condition comes at the end
+      control.Push(regs[instr.dst[0]], instr.loc);
+      break;
     case Op::kEndIf:
     case Op::kEndLoop:
+    case Op::kEndRepeat:
       control.Pop();
       break;
     default:
@@ -93,6 +97,18 @@ absl::Status CheckFeatures(const ir::Kernel& kernel) {
   return absl::OkStatus();
 }
 
+// A programmatic launch may start early, so the kernel has to say where it depends on the one
+// before; without such a launch the instruction has nothing to wait for.
+absl::Status CheckProgrammatic(const ir::Kernel& kernel) {
+  const bool waits =
+      std::any_of(kernel.body.begin(), kernel.body.end(),
+                  [](const ir::Instr& instr) { return instr.mnemonic == "griddepcontrol.wait"; });
+  if (waits == kernel.launch.programmatic) return absl::OkStatus();
+  return absl::InvalidArgumentError(absl::StrCat(
+      kernel.key, waits ? ": waits for its predecessors, but its launch is not programmatic"
+                        : ": its launch is programmatic, but it never waits for its predecessors"));
+}
+
 absl::Status CheckShared(const ir::Kernel& kernel) {
   uint64_t total = 0;
   for (const ir::SharedArray& array : kernel.shared) total += array.bytes;
@@ -132,6 +148,7 @@ std::vector<Uniformity> AnalyzeUniformity(const ir::Kernel& kernel) {
 absl::Status Verify(const ir::Kernel& kernel) {
   PTXSMITH_RETURN_IF_ERROR(CheckConvergence(kernel));
   PTXSMITH_RETURN_IF_ERROR(CheckFeatures(kernel));
+  PTXSMITH_RETURN_IF_ERROR(CheckProgrammatic(kernel));
   return CheckShared(kernel);
 }
 

@@ -36,6 +36,14 @@ requires(kByteSize<T> == 4) Val<T> Broadcast(const Val<T>& value, uint32_t lane,
               ir::Op::kWarp)};
 }
 
+// Whether `p` holds in all lanes, the same in all of them: vote.sync.all.pred
+inline Pred All(const Pred& p, SourceLoc loc = SourceLoc::Here()) {
+  if (p.constant()) return p;
+  return {p.recorder(),
+          p.recorder()->EmitUniform(ir::Uniformity::kWarp, RegClass::kPred, "vote.sync.all.pred",
+                                    {p.ir(), Recorder::Int(0xffffffff)}, loc, ir::Op::kWarp)};
+}
+
 // combine over all lanes by a butterfly of xor 16, 8, 4, 2, 1. With a commutative `combine` every
 // lane ends with the same bits.
 template <class T, class F>

@@ -3,8 +3,10 @@
 #include <utility>
 
 #include "absl/strings/str_cat.h"
+#include "codegen/negotiate.h"
 #include "codegen/status_macros.h"
 #include "runtime/cuda_context.h"
+#include "runtime/cuda_launch.h"
 #include "runtime/cuda_module.h"
 
 namespace ptxsmith {
@@ -15,19 +17,8 @@ DeviceBackend::Handle ToHandle(T* pointer) {
   return reinterpret_cast<DeviceBackend::Handle>(pointer);
 }
 CUstream AsStream(DeviceBackend::Handle handle) { return reinterpret_cast<CUstream>(handle); }
+CUgraphExec AsGraph(DeviceBackend::Handle handle) { return reinterpret_cast<CUgraphExec>(handle); }
 CUevent AsEvent(DeviceBackend::Handle handle) { return reinterpret_cast<CUevent>(handle); }
-
-// The newest architecture we know that this GPU and its driver take. PTX for a base architecture
-// also runs on all later ones.
-absl::StatusOr<Target> BestTarget(int sm, PtxVersion max_ptx, absl::string_view device) {
-  for (int candidate = sm; candidate > 0; --candidate) {
-    absl::StatusOr<Target> target = Target::ForSm(candidate);
-    if (target.ok() && target->isa <= max_ptx) return target;
-  }
-  return absl::FailedPreconditionError(
-      absl::StrCat(device, " is sm_", sm, " with PTX up to ", max_ptx.ToString(),
-                   ", which is older than anything kernels can be generated for"));
-}
 
 class CudaDevice : public Device {
  public:
@@ -43,6 +34,11 @@ class CudaDevice : public Device {
   absl::StatusOr<DevicePtr> RawAllocate(uint64_t bytes, absl::string_view name) override;
   absl::Status RawFree(DevicePtr ptr) override {
     return context_.Release(api().MemFree, static_cast<CUdeviceptr>(ptr), "cuMemFree");
+  }
+
+  absl::StatusOr<void*> RawAllocateHost(uint64_t bytes) override;
+  absl::Status RawFreeHost(void* memory) override {
+    return context_.Release(api().MemFreeHost, memory, "cuMemFreeHost");
   }
 
   absl::StatusOr<Handle> RawNewStream() override;
@@ -68,7 +64,9 @@ class CudaDevice : public Device {
   absl::Status RawFill(Handle stream, DevicePtr to, uint8_t value, uint64_t bytes) override {
     return Call("cuMemsetD8Async", api().MemsetD8Async, to, value, bytes, AsStream(stream));
   }
-  absl::Status RawLaunchKernel(Handle stream, const RawLaunch& launch) override;
+  absl::Status RawLaunchKernel(Handle stream, const RawLaunch& launch) override {
+    return LaunchKernel(context_, AsStream(stream), launch);
+  }
 
   absl::StatusOr<Handle> RawNewEvent() override;
   absl::Status RawDestroyEvent(Handle event) override {
@@ -81,7 +79,30 @@ class CudaDevice : public Device {
     return Call("cuStreamWaitEvent", api().StreamWaitEvent, AsStream(stream), AsEvent(event),
                 CU_EVENT_WAIT_DEFAULT);
   }
+  absl::Status RawAwait(Handle event) override {
+    return Call("cuEventSynchronize", api().EventSynchronize, AsEvent(event));
+  }
   absl::StatusOr<double> RawElapsedMs(Handle begin, Handle end) override;
+
+  // Only this thread's calls can spoil the capture.
+  absl::Status RawBeginCapture(Handle stream) override {
+    return Call("cuStreamBeginCapture", api().StreamBeginCapture, AsStream(stream),
+                CU_STREAM_CAPTURE_MODE_THREAD_LOCAL);
+  }
+  absl::StatusOr<Handle> RawEndCapture(Handle stream) override {
+    PTXSMITH_ASSIGN_OR_RETURN(CUgraphExec graph, EndCapture(context_, AsStream(stream)));
+    return ToHandle(graph);
+  }
+  absl::StatusOr<Handle> RawBuildGraph(absl::Span<const RawLaunch> launches) override {
+    PTXSMITH_ASSIGN_OR_RETURN(CUgraphExec graph, BuildGraph(context_, launches));
+    return ToHandle(graph);
+  }
+  absl::Status RawDestroyGraph(Handle graph) override {
+    return context_.Release(api().GraphExecDestroy, AsGraph(graph), "cuGraphExecDestroy");
+  }
+  absl::Status RawLaunchGraph(Handle stream, Handle graph) override {
+    return Call("cuGraphLaunch", api().GraphLaunch, AsGraph(graph), AsStream(stream));
+  }
 
  private:
   const DriverApi& api() const { return *context_.api; }
@@ -141,8 +162,8 @@ absl::Status CudaDevice::FillProfile(int ordinal) {
                             Attribute(CU_DEVICE_ATTRIBUTE_COMPUTE_CAPABILITY_MAJOR));
   PTXSMITH_ASSIGN_OR_RETURN(const int minor,
                             Attribute(CU_DEVICE_ATTRIBUTE_COMPUTE_CAPABILITY_MINOR));
-  PTXSMITH_ASSIGN_OR_RETURN(profile_.target,
-                            BestTarget(major * 10 + minor, profile_.max_ptx, profile_.name));
+  profile_.capability = major * 10 + minor;
+  PTXSMITH_ASSIGN_OR_RETURN(profile_.target, NewestTarget(profile_.platform()));
   PTXSMITH_ASSIGN_OR_RETURN(profile_.sm_count, Attribute(CU_DEVICE_ATTRIBUTE_MULTIPROCESSOR_COUNT));
   PTXSMITH_ASSIGN_OR_RETURN(profile_.max_shared,
                             Attribute(CU_DEVICE_ATTRIBUTE_MAX_SHARED_MEMORY_PER_BLOCK_OPTIN));
@@ -164,6 +185,14 @@ absl::StatusOr<DevicePtr> CudaDevice::RawAllocate(uint64_t bytes, absl::string_v
                                profile_.name, " (", profile_.total_memory, " bytes in all)"));
 }
 
+absl::StatusOr<void*> CudaDevice::RawAllocateHost(uint64_t bytes) {
+  PTXSMITH_RETURN_IF_ERROR(context_.MakeCurrent());
+  void* memory = nullptr;
+  const CUresult result = api().MemHostAlloc(&memory, bytes, CU_MEMHOSTALLOC_PORTABLE);
+  if (result == CUDA_SUCCESS) return memory;
+  return ToStatus(api(), result, absl::StrCat("cuMemHostAlloc of ", bytes, " bytes"));
+}
+
 absl::StatusOr<DeviceBackend::Handle> CudaDevice::RawNewStream() {
   CUstream stream = nullptr;
   // Not ordered with the legacy stream of other users of the context.
@@ -178,22 +207,8 @@ absl::StatusOr<DeviceBackend::Handle> CudaDevice::RawNewEvent() {
   return ToHandle(event);
 }
 
-absl::Status CudaDevice::RawLaunchKernel(Handle stream, const RawLaunch& launch) {
-  PTXSMITH_RETURN_IF_ERROR(context_.MakeCurrent());
-  const auto& module = static_cast<const CudaModule&>(*launch.module);
-  const auto& block = module.spec().launch.block;
-  const auto& grid = launch.grid;
-  const CUresult result = api().LaunchKernel(
-      module.function(), grid[0], grid[1], grid[2], block[0], block[1], block[2],
-      launch.dynamic_shared, AsStream(stream), const_cast<void**>(launch.params), nullptr);
-  if (result == CUDA_SUCCESS) return absl::OkStatus();
-  return ToStatus(api(), result,
-                  absl::StrCat("cuLaunchKernel of ", module.spec().key, ", grid ", grid[0], "x",
-                               grid[1], "x", grid[2]));
-}
-
 absl::StatusOr<double> CudaDevice::RawElapsedMs(Handle begin, Handle end) {
-  PTXSMITH_RETURN_IF_ERROR(Call("cuEventSynchronize", api().EventSynchronize, AsEvent(end)));
+  PTXSMITH_RETURN_IF_ERROR(RawAwait(end));
   float ms = 0;
   PTXSMITH_RETURN_IF_ERROR(context_.Check(api().EventElapsedTime(&ms, AsEvent(begin), AsEvent(end)),
                                           "cuEventElapsedTime"));

@@ -17,16 +17,9 @@ constexpr size_t kLogBytes = 16 * 1024;
 void* OptionValue(uintptr_t number) { return reinterpret_cast<void*>(number); }
 
 absl::Status CheckAgainstDevice(const DeviceProfile& profile, const KernelSpec& spec) {
-  if (spec.version > profile.max_ptx) {
-    return absl::FailedPreconditionError(absl::StrCat(
-        spec.key, " needs PTX ", spec.version.ToString(), "; the driver of ", profile.name,
-        " takes up to ", profile.max_ptx.ToString(), ": update it or generate for less"));
-  }
-  if (spec.target.sm > profile.target.sm) {
-    return absl::FailedPreconditionError(absl::StrCat(spec.key, " is for ", spec.target.sm_name(),
-                                                      "; ", profile.name, " is ",
-                                                      profile.target.sm_name()));
-  }
+  const absl::Status text =
+      CheckText(profile.platform(), spec.target, {spec.version, spec.version_needed_by});
+  if (!text.ok()) return absl::Status(text.code(), absl::StrCat(spec.key, ": ", text.message()));
   const uint64_t shared = uint64_t{spec.static_shared} + spec.dynamic_shared;
   if (shared > profile.max_shared) {
     return absl::FailedPreconditionError(absl::StrCat(spec.key, " needs ", shared,

@@ -8,6 +8,7 @@
 #include "codegen/status_macros.h"
 #include "runtime/cuda_device.h"
 #include "runtime/emu/emulator_device.h"
+#include "runtime/graph.h"
 
 namespace ptxsmith {
 namespace {
@@ -75,6 +76,12 @@ absl::StatusOr<Buffer> Device::Allocate(uint64_t bytes, absl::string_view name) 
   return Buffer(shared_from_this(), ptr, bytes);
 }
 
+absl::StatusOr<HostBuffer> Device::AllocateHost(uint64_t bytes) {
+  if (bytes == 0) return HostBuffer(shared_from_this(), nullptr, 0);
+  PTXSMITH_ASSIGN_OR_RETURN(void* const data, RawAllocateHost(bytes));
+  return HostBuffer(shared_from_this(), data, bytes);
+}
+
 absl::StatusOr<Stream> Device::NewStream() {
   PTXSMITH_ASSIGN_OR_RETURN(const Handle handle, RawNewStream());
   return Stream(shared_from_this(), handle);
@@ -104,6 +111,23 @@ Buffer::~Buffer() {
   if (device_ != nullptr && bytes_ != 0) device_->LogFailure(device_->RawFree(ptr_));
 }
 
+HostBuffer::HostBuffer(HostBuffer&& other) noexcept
+    : device_(std::move(other.device_)),
+      data_(std::exchange(other.data_, nullptr)),
+      bytes_(std::exchange(other.bytes_, 0)) {}
+
+HostBuffer& HostBuffer::operator=(HostBuffer&& other) noexcept {
+  HostBuffer taken(std::move(other));
+  std::swap(device_, taken.device_);
+  std::swap(data_, taken.data_);
+  std::swap(bytes_, taken.bytes_);
+  return *this;
+}
+
+HostBuffer::~HostBuffer() {
+  if (device_ != nullptr && bytes_ != 0) device_->LogFailure(device_->RawFreeHost(data_));
+}
+
 Stream::Stream(Stream&& other) noexcept = default;
 
 Stream& Stream::operator=(Stream&& other) noexcept {
@@ -119,19 +143,34 @@ Stream::~Stream() {
   device_->LogFailure(device_->RawDestroyStream(handle_));
 }
 
+absl::Status Stream::CheckNotRecorded(absl::string_view what, bool in_capture) const {
+  if (recorder_ == nullptr || (in_capture && recorder_->capturing())) return absl::OkStatus();
+  return absl::FailedPreconditionError(absl::StrCat(
+      what, " while a graph ", recorder_->capturing() ? "is captured" : "of kernels is recorded",
+      " from this stream"));
+}
+
+absl::Status Stream::Synchronize() {
+  PTXSMITH_RETURN_IF_ERROR(CheckNotRecorded("synchronization", /*in_capture=*/false));
+  return device_->RawSynchronize(handle_);
+}
+
 absl::Status Stream::CopyToDevice(BufferView to, const void* from, uint64_t bytes) {
+  PTXSMITH_RETURN_IF_ERROR(CheckNotRecorded("copy to the device", /*in_capture=*/false));
   PTXSMITH_RETURN_IF_ERROR(CheckRoom("copy to the device", bytes, to));
   if (bytes == 0) return absl::OkStatus();
   return device_->RawCopyToDevice(handle_, to.ptr, from, bytes);
 }
 
 absl::Status Stream::CopyToHost(void* to, BufferView from, uint64_t bytes) {
+  PTXSMITH_RETURN_IF_ERROR(CheckNotRecorded("copy to the host", /*in_capture=*/false));
   PTXSMITH_RETURN_IF_ERROR(CheckRoom("copy to the host", bytes, from));
   if (bytes == 0) return absl::OkStatus();
   return device_->RawCopyToHost(handle_, to, from.ptr, bytes);
 }
 
 absl::Status Stream::CopyOnDevice(BufferView to, BufferView from, uint64_t bytes) {
+  PTXSMITH_RETURN_IF_ERROR(CheckNotRecorded("copy on the device", /*in_capture=*/true));
   PTXSMITH_RETURN_IF_ERROR(CheckRoom("copy (target)", bytes, to));
   PTXSMITH_RETURN_IF_ERROR(CheckRoom("copy (source)", bytes, from));
   if (bytes == 0) return absl::OkStatus();
@@ -139,6 +178,7 @@ absl::Status Stream::CopyOnDevice(BufferView to, BufferView from, uint64_t bytes
 }
 
 absl::Status Stream::Fill(BufferView to, uint8_t value) {
+  PTXSMITH_RETURN_IF_ERROR(CheckNotRecorded("fill", /*in_capture=*/true));
   if (to.bytes == 0) return absl::OkStatus();
   return device_->RawFill(handle_, to.ptr, value, to.bytes);
 }

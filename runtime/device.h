@@ -8,7 +8,8 @@
 // Thread-safety: a Device, its profile and its modules may be used from any thread. A Buffer,
 // Stream or Event belongs to one thread at a time; work on one stream runs in order.
 //
-// Lifetime: Buffer, Stream, Event and Module keep their device alive, so destruction order is free.
+// Lifetime: Buffer, Stream, Event, Graph and Module keep their device alive, so destruction order
+// is free.
 //
 // Errors: no driver or no such GPU Unavailable; out of memory ResourceExhausted; an illegal access
 // or any other fault of a kernel Internal (on a GPU such a fault ends the context: later calls
@@ -26,7 +27,9 @@
 #include "absl/status/status.h"
 #include "absl/status/statusor.h"
 #include "absl/strings/string_view.h"
+#include "absl/types/span.h"
 #include "codegen/kernel_spec.h"
+#include "codegen/negotiate.h"
 #include "codegen/target.h"
 #include "runtime/debug_flags.h"
 
@@ -35,6 +38,8 @@ namespace ptxsmith {
 class Buffer;
 class Device;
 class Event;
+class GraphRecorder;
+class HostBuffer;
 class Stream;
 
 // An address in a device's memory. Not dereferenceable on the host.
@@ -46,6 +51,7 @@ struct DeviceProfile {
   std::string description;  // "NVIDIA H200", "PTX emulator"
   Target target;            // what kernels for it should be generated for
   bool emulated = false;
+  int capability = 0;         // compute capability: 90 for 9.0; `target` may be an older one
   int driver_version = 0;     // CUDA version of the driver, 13000 for 13.0; 0 on the emulator
   PtxVersion max_ptx;         // newest `.version` it loads
   uint32_t sm_count = 1;      // multiprocessors; host threads on the emulator
@@ -53,6 +59,7 @@ struct DeviceProfile {
   uint64_t total_memory = 0;  // bytes
   uint64_t l2_bytes = 0;
 
+  Platform platform() const { return {name, driver_version, capability}; }
   // One line for people: "cuda:0: NVIDIA H200, sm_90, 132 SMs, ...".
   std::string ToString() const;
 };
@@ -93,6 +100,9 @@ class DeviceBackend {
   virtual ~DeviceBackend() = default;
   virtual absl::StatusOr<DevicePtr> RawAllocate(uint64_t bytes, absl::string_view name) = 0;
   virtual absl::Status RawFree(DevicePtr ptr) = 0;
+  // Pages of the host that stay where they are: copies from and to them need no detour.
+  virtual absl::StatusOr<void*> RawAllocateHost(uint64_t bytes) = 0;
+  virtual absl::Status RawFreeHost(void* memory) = 0;
 
   virtual absl::StatusOr<Handle> RawNewStream() = 0;
   virtual absl::Status RawDestroyStream(Handle stream) = 0;
@@ -109,7 +119,17 @@ class DeviceBackend {
   virtual absl::Status RawDestroyEvent(Handle event) = 0;
   virtual absl::Status RawRecord(Handle event, Handle stream) = 0;
   virtual absl::Status RawWait(Handle stream, Handle event) = 0;  // the stream waits for the event
+  virtual absl::Status RawAwait(Handle event) = 0;                // the caller waits for the event
   virtual absl::StatusOr<double> RawElapsedMs(Handle begin, Handle end) = 0;  // waits for `end`
+
+  // Between these two, work put on the stream by this thread goes into a graph instead of running.
+  // EndCapture ends the capture whether it fails or not.
+  virtual absl::Status RawBeginCapture(Handle stream) = 0;
+  virtual absl::StatusOr<Handle> RawEndCapture(Handle stream) = 0;
+  // A graph of these launches, each after the one before it.
+  virtual absl::StatusOr<Handle> RawBuildGraph(absl::Span<const RawLaunch> launches) = 0;
+  virtual absl::Status RawDestroyGraph(Handle graph) = 0;
+  virtual absl::Status RawLaunchGraph(Handle stream, Handle graph) = 0;
 };
 
 class Device : public DeviceBackend, public std::enable_shared_from_this<Device> {
@@ -130,6 +150,8 @@ class Device : public DeviceBackend, public std::enable_shared_from_this<Device>
 
   // Uninitialised memory, aligned to 256 bytes. `bytes` may be 0. `name` appears in diagnostics.
   absl::StatusOr<Buffer> Allocate(uint64_t bytes, absl::string_view name);
+  // Uninitialised pinned memory of the host. `bytes` may be 0.
+  absl::StatusOr<HostBuffer> AllocateHost(uint64_t bytes);
   absl::StatusOr<Stream> NewStream();
   absl::StatusOr<Event> NewEvent();
 
@@ -162,6 +184,26 @@ class Buffer {
   uint64_t bytes_ = 0;
 };
 
+// Pinned memory of the host, freed on destruction: the staging place of copies that shall run
+// beside other work. Move-only.
+class HostBuffer {
+ public:
+  HostBuffer() = default;
+  HostBuffer(std::shared_ptr<Device> device, void* data, uint64_t bytes)
+      : device_(std::move(device)), data_(data), bytes_(bytes) {}
+  HostBuffer(HostBuffer&& other) noexcept;
+  HostBuffer& operator=(HostBuffer&& other) noexcept;
+  ~HostBuffer();
+
+  void* data() const { return data_; }
+  uint64_t bytes() const { return bytes_; }
+
+ private:
+  std::shared_ptr<Device> device_;
+  void* data_ = nullptr;
+  uint64_t bytes_ = 0;
+};
+
 // A part of a buffer, or a whole one: what kernels are bound to. Does not own.
 struct BufferView {
   DevicePtr ptr = 0;
@@ -187,10 +229,10 @@ class Stream {
   ~Stream();
 
   // Waits for all work. Reports the first fault since the last call.
-  absl::Status Synchronize() { return device_->RawSynchronize(handle_); }
+  absl::Status Synchronize();
 
   // Copies; InvalidArgument when `to` or `from` is too small. Host memory must stay valid until
-  // Synchronize.
+  // Synchronize. FailedPrecondition while a graph is recorded that cannot hold them (graph.h).
   absl::Status CopyToDevice(BufferView to, const void* from, uint64_t bytes);
   absl::Status CopyToHost(void* to, BufferView from, uint64_t bytes);
   absl::Status CopyOnDevice(BufferView to, BufferView from, uint64_t bytes);
@@ -198,10 +240,19 @@ class Stream {
 
   const std::shared_ptr<Device>& device() const { return device_; }
   DeviceBackend::Handle handle() const { return handle_; }
+  // Where launches go while a graph is recorded, else null. Set by Graph::Record.
+  GraphRecorder* recorder() const { return recorder_; }
 
  private:
+  friend class Graph;
+
+  // FailedPrecondition when a graph is being recorded; with `in_capture` only when it is one that
+  // holds nothing but kernels.
+  absl::Status CheckNotRecorded(absl::string_view what, bool in_capture) const;
+
   std::shared_ptr<Device> device_;
   DeviceBackend::Handle handle_ = 0;
+  GraphRecorder* recorder_ = nullptr;
 };
 
 // A point in a stream's work. Move-only.
@@ -216,6 +267,8 @@ class Event {
 
   absl::Status Record(const Stream& stream) { return device_->RawRecord(handle_, stream.handle()); }
   absl::Status Wait(const Stream& stream) { return device_->RawWait(stream.handle(), handle_); }
+  // The calling thread waits.
+  absl::Status Await() const { return device_->RawAwait(handle_); }
   // Milliseconds from `begin` to this event; both recorded. Waits for this event.
   absl::StatusOr<double> MsSince(const Event& begin) const {
     return device_->RawElapsedMs(begin.handle_, handle_);

@@ -55,6 +55,10 @@ absl::StatusOr<std::shared_ptr<const DriverApi>> LoadDriverApi(const char* libra
   }
   PTXSMITH_DRIVER_CALLS(PTXSMITH_DRIVER_LOAD)
 #undef PTXSMITH_DRIVER_LOAD
+#define PTXSMITH_DRIVER_LOAD_IF_THERE(member, symbol) \
+  api->member = reinterpret_cast<decltype(api->member)>(dlsym(handle, #symbol));
+  PTXSMITH_NEWER_DRIVER_CALLS(PTXSMITH_DRIVER_LOAD_IF_THERE)
+#undef PTXSMITH_DRIVER_LOAD_IF_THERE
   return api;
 }
 

@@ -56,11 +56,28 @@ namespace ptxsmith {
   X(EventRecord, cuEventRecord)                            \
   X(EventSynchronize, cuEventSynchronize)                  \
   X(EventElapsedTime, cuEventElapsedTime)                  \
+  X(MemHostAlloc, cuMemHostAlloc)                          \
+  X(MemFreeHost, cuMemFreeHost)                            \
+  X(StreamBeginCapture, cuStreamBeginCapture_v2)           \
+  X(StreamEndCapture, cuStreamEndCapture)                  \
+  X(GraphCreate, cuGraphCreate)                            \
+  X(GraphDestroy, cuGraphDestroy)                          \
+  X(GraphExecDestroy, cuGraphExecDestroy)                  \
+  X(GraphLaunch, cuGraphLaunch)                            \
   X(LaunchKernel, cuLaunchKernel)
+
+// The same of calls that came with a later CUDA than 11.0: null where the driver is older.
+#define PTXSMITH_NEWER_DRIVER_CALLS(X)                          \
+  X(GraphInstantiate, cuGraphInstantiateWithFlags) /* 11.4 */   \
+  X(LaunchKernelEx, cuLaunchKernelEx)              /* 11.8 */   \
+  X(GraphAddKernelNode, cuGraphAddKernelNode_v2)   /* 12.0 */   \
+  X(GraphKernelNodeSetAttribute, cuGraphKernelNodeSetAttribute) \
+  X(GraphAddDependencies, cuGraphAddDependencies_v2) /* 12.3 */
 
 struct DriverApi {
 #define PTXSMITH_DRIVER_MEMBER(member, symbol) decltype(&::symbol) member = nullptr;
   PTXSMITH_DRIVER_CALLS(PTXSMITH_DRIVER_MEMBER)
+  PTXSMITH_NEWER_DRIVER_CALLS(PTXSMITH_DRIVER_MEMBER)
 #undef PTXSMITH_DRIVER_MEMBER
 };
 

@@ -6,6 +6,7 @@
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_join.h"
 #include "codegen/status_macros.h"
+#include "runtime/graph.h"
 
 namespace ptxsmith {
 namespace {
@@ -117,6 +118,11 @@ absl::Status Enqueue(const BoundLaunch& launch, const Stream& stream) {
     debug.log(absl::StrCat("launch ", launch.module().spec().key, " grid ", grid[0], "x", grid[1],
                            "x", grid[2], ", ", launch.bytes(), " bytes, ", launch.flops(),
                            " flops"));
+  }
+  if (GraphRecorder* const recorder = stream.recorder()) {
+    recorder->Add(launch.module_, launch.raw_);
+    if (!recorder->capturing()) return absl::OkStatus();
+    return device.RawLaunchKernel(stream.handle(), launch.raw_);
   }
   PTXSMITH_RETURN_IF_ERROR(device.RawLaunchKernel(stream.handle(), launch.raw_));
   if (!debug.sync) return absl::OkStatus();

@@ -3,6 +3,9 @@
 //   PTXSMITH_ASSIGN_OR_RETURN(BoundLaunch gemv, Bind(module, {y, w, x}));
 //   PTXSMITH_RETURN_IF_ERROR(Enqueue(gemv, stream));
 //
+// Neither looks at what the kernel is: programmatic and cooperative launches come from its
+// LaunchRule.
+//
 // A BoundLaunch holds addresses: the buffers must outlive it. It is move-only, may be enqueued any
 // number of times and from any thread (one at a time per stream).
 #ifndef PTXSMITH_RUNTIME_LAUNCH_H_
@@ -30,6 +33,7 @@ class BoundLaunch {
   BoundLaunch& operator=(BoundLaunch&&) = default;
 
   const Module& module() const { return *module_; }
+  const std::shared_ptr<const Module>& shared_module() const { return module_; }
   const std::array<uint32_t, 3>& grid() const { return raw_.grid; }
   // Global memory moved and operations done by one launch, from KernelSpec::cost.
   uint64_t bytes() const { return bytes_; }
@@ -53,7 +57,8 @@ class BoundLaunch {
 // grid is valid and does nothing.
 absl::StatusOr<BoundLaunch> Bind(std::shared_ptr<const Module> module, absl::Span<const Arg> args);
 
-// Puts the launch on the stream. REQUIRES: same device.
+// Puts the launch on the stream, or into the graph that is recorded from it: the one place where
+// kernels are launched. REQUIRES: same device.
 absl::Status Enqueue(const BoundLaunch& launch, const Stream& stream);
 
 }  // namespace ptxsmith

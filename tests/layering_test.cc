@@ -27,7 +27,7 @@ const std::map<std::string, std::vector<std::string>> kMayInclude = {
     {"ptx_templates", {"codegen/"}},
     {"runtime",
      {"codegen/kernel_spec.h", "codegen/target.h", "codegen/size_expr.h", "codegen/source_loc.h",
-      "codegen/status_macros.h"}},
+      "codegen/status_macros.h", "codegen/negotiate.h"}},
     {"model", {"runtime/", "ptx_templates/", "codegen/"}},
     {"tools", {"model/", "runtime/", "ptx_templates/", "codegen/"}},
     {"tests", {"tools/", "model/", "runtime/", "ptx_templates/", "codegen/"}},

@@ -3,9 +3,13 @@
 #include <unistd.h>
 
 #include <chrono>
+#include <cstdlib>
+#include <cstring>
+#include <functional>
 #include <limits>
 #include <mutex>
 #include <utility>
+#include <vector>
 
 #include "absl/strings/str_cat.h"
 #include "codegen/status_macros.h"
@@ -16,15 +20,26 @@ namespace {
 
 using Clock = std::chrono::steady_clock;
 
+// What was recorded, to be run again.
+struct EmulatedGraph {
+  std::vector<std::function<absl::Status(DeviceBackend::Handle stream)>> work;
+};
 struct EmulatedStream {
-  absl::Status fault;  // the first since the last Synchronize
+  absl::Status fault;                    // the first since the last Synchronize
+  std::unique_ptr<EmulatedGraph> graph;  // being captured, or null
 };
 struct EmulatedEvent {
   Clock::time_point time;
 };
 
+// Of a parameter's value.
+uint64_t ByteSize(const ParamDesc& param) { return IsPointer(param.kind) ? 8 : 4; }
+
 EmulatedStream& AsStream(DeviceBackend::Handle handle) {
   return *reinterpret_cast<EmulatedStream*>(handle);
+}
+EmulatedGraph& AsGraph(DeviceBackend::Handle handle) {
+  return *reinterpret_cast<EmulatedGraph*>(handle);
 }
 EmulatedEvent& AsEvent(DeviceBackend::Handle handle) {
   return *reinterpret_cast<EmulatedEvent*>(handle);
@@ -57,6 +72,7 @@ class EmulatorDevice : public Device {
     profile_.name = absl::StrCat("emu:sm", target.sm);
     profile_.description = "PTX emulator";
     profile_.target = target;
+    profile_.capability = target.sm;
     profile_.emulated = true;
     profile_.max_ptx = MaxPtxVersionForDriver(std::numeric_limits<int>::max());
     profile_.sm_count = static_cast<uint32_t>(emulator_.threads());
@@ -72,6 +88,15 @@ class EmulatorDevice : public Device {
     return memory_.Allocate(bytes, name);
   }
   absl::Status RawFree(DevicePtr ptr) override { return memory_.Free(ptr); }
+
+  absl::StatusOr<void*> RawAllocateHost(uint64_t bytes) override {
+    if (void* const memory = std::malloc(bytes)) return memory;
+    return absl::ResourceExhaustedError(absl::StrCat("no ", bytes, " bytes of host memory"));
+  }
+  absl::Status RawFreeHost(void* memory) override {
+    std::free(memory);
+    return absl::OkStatus();
+  }
 
   absl::StatusOr<Handle> RawNewStream() override {
     return reinterpret_cast<Handle>(new EmulatedStream);
@@ -89,11 +114,12 @@ class EmulatorDevice : public Device {
   absl::Status RawCopyToHost(Handle, void* to, DevicePtr from, uint64_t bytes) override {
     return memory_.Read(from, to, bytes);
   }
-  absl::Status RawCopyOnDevice(Handle, DevicePtr to, DevicePtr from, uint64_t bytes) override {
-    return memory_.Copy(to, from, bytes);
+  absl::Status RawCopyOnDevice(Handle stream, DevicePtr to, DevicePtr from,
+                               uint64_t bytes) override {
+    return Do(stream, [=, this](Handle) { return memory_.Copy(to, from, bytes); });
   }
-  absl::Status RawFill(Handle, DevicePtr to, uint8_t value, uint64_t bytes) override {
-    return memory_.Fill(to, value, bytes);
+  absl::Status RawFill(Handle stream, DevicePtr to, uint8_t value, uint64_t bytes) override {
+    return Do(stream, [=, this](Handle) { return memory_.Fill(to, value, bytes); });
   }
   absl::Status RawLaunchKernel(Handle stream, const RawLaunch& launch) override;
 
@@ -110,9 +136,31 @@ class EmulatorDevice : public Device {
   }
   // Work has run when it was enqueued.
   absl::Status RawWait(Handle, Handle) override { return absl::OkStatus(); }
+  absl::Status RawAwait(Handle) override { return absl::OkStatus(); }
   absl::StatusOr<double> RawElapsedMs(Handle begin, Handle end) override {
     return std::chrono::duration<double, std::milli>(AsEvent(end).time - AsEvent(begin).time)
         .count();
+  }
+
+  absl::Status RawBeginCapture(Handle stream) override {
+    AsStream(stream).graph = std::make_unique<EmulatedGraph>();
+    return absl::OkStatus();
+  }
+  absl::StatusOr<Handle> RawEndCapture(Handle stream) override {
+    return reinterpret_cast<Handle>(AsStream(stream).graph.release());
+  }
+  absl::StatusOr<Handle> RawBuildGraph(absl::Span<const RawLaunch> launches) override {
+    auto graph = std::make_unique<EmulatedGraph>();
+    for (const RawLaunch& launch : launches) graph->work.push_back(Recorded(launch));
+    return reinterpret_cast<Handle>(graph.release());
+  }
+  absl::Status RawDestroyGraph(Handle graph) override {
+    delete &AsGraph(graph);
+    return absl::OkStatus();
+  }
+  absl::Status RawLaunchGraph(Handle stream, Handle graph) override {
+    for (const auto& work : AsGraph(graph).work) PTXSMITH_RETURN_IF_ERROR(work(stream));
+    return absl::OkStatus();
   }
 
   void set_schedule(uint64_t seed) { options_.schedule_seed = seed; }
@@ -122,6 +170,17 @@ class EmulatorDevice : public Device {
   }
 
  private:
+  // Runs the work, or puts it into the graph that is captured from the stream.
+  template <class Work>
+  absl::Status Do(Handle stream, Work&& work) {
+    EmulatedGraph* const graph = AsStream(stream).graph.get();
+    if (graph == nullptr) return work(stream);
+    graph->work.emplace_back(std::forward<Work>(work));
+    return absl::OkStatus();
+  }
+  // The launch with its own copy of the arguments.
+  std::function<absl::Status(Handle)> Recorded(const RawLaunch& launch);
+  absl::Status Run(Handle stream, const RawLaunch& launch);
   absl::Status CheckLimits(const KernelSpec& spec) const;
 
   DeviceProfile profile_;
@@ -172,6 +231,28 @@ absl::StatusOr<std::shared_ptr<const Module>> EmulatorDevice::Load(const KernelS
 }
 
 absl::Status EmulatorDevice::RawLaunchKernel(Handle stream, const RawLaunch& launch) {
+  EmulatedGraph* const graph = AsStream(stream).graph.get();
+  if (graph == nullptr) return Run(stream, launch);
+  graph->work.push_back(Recorded(launch));
+  return absl::OkStatus();
+}
+
+std::function<absl::Status(DeviceBackend::Handle)> EmulatorDevice::Recorded(
+    const RawLaunch& launch) {
+  std::vector<uint64_t> values;
+  for (size_t i = 0; i < launch.module->spec().params.size(); ++i) {
+    values.push_back(0);
+    std::memcpy(&values.back(), launch.params[i], ByteSize(launch.module->spec().params[i]));
+  }
+  std::vector<void*> params(values.size());
+  return [this, launch = RawLaunch(launch), values, params](Handle stream) mutable {
+    for (size_t i = 0; i < values.size(); ++i) params[i] = &values[i];
+    launch.params = params.data();
+    return Run(stream, launch);
+  };
+}
+
+absl::Status EmulatorDevice::Run(Handle stream, const RawLaunch& launch) {
   const auto& module = static_cast<const EmulatorModule&>(*launch.module);
   const KernelSpec& spec = module.spec();
   emu::LaunchConfig config;

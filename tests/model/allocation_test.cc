@@ -77,6 +77,23 @@ class CountingDevice : public Device {
   absl::Status RawLaunchKernel(Handle stream, const RawLaunch& launch) override {
     return Inside([&] { return device_->RawLaunchKernel(stream, launch); });
   }
+  absl::StatusOr<void*> RawAllocateHost(uint64_t bytes) override {
+    return Inside([&] { return device_->RawAllocateHost(bytes); });
+  }
+  absl::Status RawFreeHost(void* memory) override { return device_->RawFreeHost(memory); }
+  absl::Status RawBeginCapture(Handle stream) override {
+    return Inside([&] { return device_->RawBeginCapture(stream); });
+  }
+  absl::StatusOr<Handle> RawEndCapture(Handle stream) override {
+    return Inside([&] { return device_->RawEndCapture(stream); });
+  }
+  absl::StatusOr<Handle> RawBuildGraph(absl::Span<const RawLaunch> launches) override {
+    return Inside([&] { return device_->RawBuildGraph(launches); });
+  }
+  absl::Status RawDestroyGraph(Handle graph) override { return device_->RawDestroyGraph(graph); }
+  absl::Status RawLaunchGraph(Handle stream, Handle graph) override {
+    return Inside([&] { return device_->RawLaunchGraph(stream, graph); });
+  }
   absl::StatusOr<Handle> RawNewEvent() override { return device_->RawNewEvent(); }
   absl::Status RawDestroyEvent(Handle event) override { return device_->RawDestroyEvent(event); }
   absl::Status RawRecord(Handle event, Handle stream) override {
@@ -85,6 +102,7 @@ class CountingDevice : public Device {
   absl::Status RawWait(Handle stream, Handle event) override {
     return device_->RawWait(stream, event);
   }
+  absl::Status RawAwait(Handle event) override { return device_->RawAwait(event); }
   absl::StatusOr<double> RawElapsedMs(Handle begin, Handle end) override {
     return device_->RawElapsedMs(begin, end);
   }

@@ -241,10 +241,8 @@ CUresult EventElapsedTime(float* ms, CUevent, CUevent) {
   return CUDA_SUCCESS;
 }
 
-CUresult LaunchKernel(CUfunction, unsigned gx, unsigned gy, unsigned gz, unsigned bx, unsigned by,
-                      unsigned bz, unsigned shared, CUstream, void** params, void** extra) {
-  ENTER("cuLaunchKernel");
-  if (extra != nullptr) return CUDA_ERROR_INVALID_VALUE;
+void NoteLaunch(unsigned gx, unsigned gy, unsigned gz, unsigned bx, unsigned by, unsigned bz,
+                unsigned shared, void** params) {
   FakeDriver& fake = Fake();
   const unsigned grid[] = {gx, gy, gz};
   const unsigned block[] = {bx, by, bz};
@@ -252,7 +250,90 @@ CUresult LaunchKernel(CUfunction, unsigned gx, unsigned gy, unsigned gz, unsigne
   std::copy(block, block + 3, fake.block);
   fake.dynamic_shared = shared;
   fake.params = params;
+}
+
+CUresult LaunchKernel(CUfunction, unsigned gx, unsigned gy, unsigned gz, unsigned bx, unsigned by,
+                      unsigned bz, unsigned shared, CUstream, void** params, void** extra) {
+  ENTER("cuLaunchKernel");
+  NoteLaunch(gx, gy, gz, bx, by, bz, shared, params);
+  return extra == nullptr ? CUDA_SUCCESS : CUDA_ERROR_INVALID_VALUE;
+}
+
+CUresult LaunchKernelEx(const CUlaunchConfig* config, CUfunction function, void** params,
+                        void** extra) {
+  ENTER("cuLaunchKernelEx");
+  for (unsigned i = 0; i < config->numAttrs; ++i) {
+    const CUlaunchAttribute& attribute = config->attrs[i];
+    if (attribute.id == CU_LAUNCH_ATTRIBUTE_COOPERATIVE && attribute.value.cooperative == 1) {
+      Fake().attributes.emplace_back("cooperative");
+    } else if (attribute.id == CU_LAUNCH_ATTRIBUTE_PROGRAMMATIC_STREAM_SERIALIZATION &&
+               attribute.value.programmaticStreamSerializationAllowed == 1) {
+      Fake().attributes.emplace_back("programmatic");
+    } else {
+      return CUDA_ERROR_INVALID_VALUE;
+    }
+  }
+  NoteLaunch(config->gridDimX, config->gridDimY, config->gridDimZ, config->blockDimX,
+             config->blockDimY, config->blockDimZ, config->sharedMemBytes, params);
+  return extra == nullptr && function != nullptr ? CUDA_SUCCESS : CUDA_ERROR_INVALID_VALUE;
+}
+
+CUresult MemHostAlloc(void** memory, size_t bytes, unsigned) {
+  ENTER("cuMemHostAlloc");
+  *memory = std::malloc(bytes);
+  Fake().Adjust("pinned", 1);
   return CUDA_SUCCESS;
+}
+CUresult MemFreeHost(void* memory) { return Unmake("cuMemFreeHost", "pinned", memory); }
+
+CUresult StreamBeginCapture(CUstream, CUstreamCaptureMode mode) {
+  ENTER("cuStreamBeginCapture");
+  return mode == CU_STREAM_CAPTURE_MODE_THREAD_LOCAL ? CUDA_SUCCESS : CUDA_ERROR_INVALID_VALUE;
+}
+CUresult StreamEndCapture(CUstream, CUgraph* graph) {
+  ENTER("cuStreamEndCapture");
+  return Make("graph", graph);
+}
+CUresult GraphCreate(CUgraph* graph, unsigned) {
+  ENTER("cuGraphCreate");
+  return Make("graph", graph);
+}
+CUresult GraphDestroy(CUgraph graph) { return Unmake("cuGraphDestroy", "graph", graph); }
+CUresult GraphInstantiate(CUgraphExec* executable, CUgraph, unsigned long long) {
+  ENTER("cuGraphInstantiateWithFlags");
+  return Make("executable", executable);
+}
+CUresult GraphExecDestroy(CUgraphExec executable) {
+  return Unmake("cuGraphExecDestroy", "executable", executable);
+}
+CUresult GraphLaunch(CUgraphExec, CUstream) {
+  ENTER("cuGraphLaunch");
+  return CUDA_SUCCESS;
+}
+CUresult GraphAddKernelNode(CUgraphNode* node, CUgraph, const CUgraphNode*, size_t dependencies,
+                            const CUDA_KERNEL_NODE_PARAMS* params) {
+  ENTER("cuGraphAddKernelNode");
+  NoteLaunch(params->gridDimX, params->gridDimY, params->gridDimZ, params->blockDimX,
+             params->blockDimY, params->blockDimZ, params->sharedMemBytes, params->kernelParams);
+  *node = reinterpret_cast<CUgraphNode>(params->func);
+  return dependencies == 0 ? CUDA_SUCCESS : CUDA_ERROR_INVALID_VALUE;
+}
+CUresult GraphKernelNodeSetAttribute(CUgraphNode, CUkernelNodeAttrID id,
+                                     const CUkernelNodeAttrValue* value) {
+  ENTER("cuGraphKernelNodeSetAttribute");
+  if (id != CU_LAUNCH_ATTRIBUTE_COOPERATIVE || value->cooperative != 1) {
+    return CUDA_ERROR_INVALID_VALUE;
+  }
+  Fake().attributes.emplace_back("cooperative");
+  return CUDA_SUCCESS;
+}
+CUresult GraphAddDependencies(CUgraph, const CUgraphNode*, const CUgraphNode*,
+                              const CUgraphEdgeData* data, size_t count) {
+  ENTER("cuGraphAddDependencies");
+  const bool programmatic = data->type == CU_GRAPH_DEPENDENCY_TYPE_PROGRAMMATIC &&
+                            data->from_port == CU_GRAPH_KERNEL_NODE_PORT_PROGRAMMATIC;
+  Fake().attributes.emplace_back(programmatic ? "programmatic" : "edge");
+  return count == 1 ? CUDA_SUCCESS : CUDA_ERROR_INVALID_VALUE;
 }
 
 }  // namespace
@@ -262,7 +343,16 @@ FakeDriver::FakeDriver() {
   auto api = std::make_shared<DriverApi>();
 #define FILL(member, symbol) api->member = member;
   PTXSMITH_DRIVER_CALLS(FILL)
+  PTXSMITH_NEWER_DRIVER_CALLS(FILL)
 #undef FILL
+  api_ = std::move(api);
+}
+
+void FakeDriver::ForgetNewerCalls() {
+  auto api = std::make_shared<DriverApi>(*api_);
+#define FORGET(member, symbol) api->member = nullptr;
+  PTXSMITH_NEWER_DRIVER_CALLS(FORGET)
+#undef FORGET
   api_ = std::move(api);
 }
 

@@ -36,7 +36,8 @@ class FakeDriver {
   // The names of all calls so far, except those that only describe an error.
   const std::vector<std::string>& calls() const { return calls_; }
   size_t Count(const std::string& call) const;
-  // Things made and not given back: "context", "module", "memory", "stream", "event".
+  // Things made and not given back: "context", "module", "memory", "pinned", "stream", "event",
+  // "graph", "executable".
   std::map<std::string, int> Live() const;
 
   // What the next calls see.
@@ -54,6 +55,11 @@ class FakeDriver {
   unsigned block[3] = {};
   unsigned dynamic_shared = 0;
   void** params = nullptr;
+
+  // Attributes of launches and of edges, in order: "cooperative", "programmatic", "edge".
+  std::vector<std::string> attributes;
+  // As drivers before CUDA 11.4 are. To be set before api() is used.
+  void ForgetNewerCalls();
 
   // For the fake calls.
   static FakeDriver& Current();
