@@ -24,6 +24,7 @@
 #include "ptx_templates/rms_norm.h"
 #include "ptx_templates/rope.h"
 #include "ptx_templates/softmax.h"
+#include "ptx_templates/tiles/decode_token.h"
 #include "ptx_templates/tiles/gemv_tiles.h"
 #include "ptx_templates/tiles/repack.h"
 #include "ptx_templates/top_k.h"
@@ -55,6 +56,7 @@ constexpr Family kFamilies[] = {
     MakeFamily<GemmSpec, BuildGemm, GemmVariants>(),
     MakeFamily<ReadStreamSpec, BuildReadStream, ReadStreamVariants>(),
     MakeFamily<RepackSpec, BuildRepack, RepackVariants>(),
+    MakeFamily<DecodeTokenSpec, BuildDecodeToken, DecodeTokenVariants>(),
     MakeFamily<GemvTilesSpec, BuildGemvTiles, GemvTilesVariants>(),
     MakeFamily<QuantizeQ8_1Spec, BuildQuantizeQ8_1, QuantizeQ8_1Variants>(),
     MakeFamily<DequantizeSpec, BuildDequantize, DequantizeVariants>(),

@@ -601,7 +601,7 @@ absl::StatusOr<KernelSpec> BuildDecodeToken(const DecodeTokenSpec& spec, const T
 }
 
 std::vector<DecodeTokenSpec> DecodeTokenVariants() {
-  const DecodeTokenSpec small = {.ctas = 3, .warps = 8, .in_flight = 2};
+  const DecodeTokenSpec small = {.ctas = 5, .warps = 8, .in_flight = 2};
   DecodeTokenSpec biased = small;
   biased.pairing = RopePairing::kHalfSplit;
   biased.bias = true;
@@ -613,7 +613,9 @@ std::vector<DecodeTokenSpec> DecodeTokenVariants() {
   wide.head_dim = 128;
   wide.heads = 2;
   wide.kv_heads = 1;
-  wide.ff = 2560;  // more blocks than warps
+  wide.layers = 1;
+  wide.ff = 1536;  // more blocks than warps
+  wide.warps = 5;
   wide.vocab = 1000;
   wide.terms = 1;
   wide.embedding = QuantType::kQ8_0;

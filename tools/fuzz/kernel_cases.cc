@@ -34,6 +34,7 @@ constexpr CaseFamily kFamilies[] = {
     {"read_stream", ReadStreamCases, ReadStreamFuzz},
     {"repack", RepackCases, RepackFuzz},
     {"gemv_tiles", GemvTilesCases, GemvTilesFuzz},
+    {"decode_token", DecodeTokenCases, DecodeTokenFuzz},
 };
 
 }  // namespace

@@ -51,6 +51,7 @@ std::vector<CaseMaker> AttentionCombineCases(uint64_t seed);
 std::vector<CaseMaker> ReadStreamCases(uint64_t seed);
 std::vector<CaseMaker> RepackCases(uint64_t seed);
 std::vector<CaseMaker> GemvTilesCases(uint64_t seed);
+std::vector<CaseMaker> DecodeTokenCases(uint64_t seed);
 
 FuzzFamily GemvFuzz();
 FuzzFamily GemvQ8_1Fuzz();
@@ -82,6 +83,7 @@ FuzzFamily AttentionCombineFuzz();
 FuzzFamily ReadStreamFuzz();
 FuzzFamily RepackFuzz();
 FuzzFamily GemvTilesFuzz();
+FuzzFamily DecodeTokenFuzz();
 
 struct CaseFamily {
   absl::string_view name;  // of the registry
