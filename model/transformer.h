@@ -42,6 +42,7 @@ struct TransformerOptions {
   uint32_t context = 0;  // positions of the cache; 0: what the model was trained for
   uint32_t batch = 512;  // tokens of a prompt that are run at once, at most
   QuantType kv_type = QuantType::kF16;
+  LoweringChoice lowering = LoweringChoice::kAuto;
   Weights::Progress progress;
 };
 

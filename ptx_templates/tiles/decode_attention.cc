@@ -239,9 +239,9 @@ void DecodeKernel::Attend(const Val<U32>& layer) {
     k_.NamedBarrier(kCompute, threads());
 
     // One thread for each element of each head; lane w of its warp looks after the sums of warp w.
-    k_.If(warp_ < spec_.group * dim / kWarpLanes, [&] {
-      const Val<U32> head = thread_ / dim;
-      const Val<U32> element = thread_ % dim;
+    k_.For(warp_, spec_.group * dim / kWarpLanes, {.step = spec_.warps}, [&](const Val<U32>& w32) {
+      const Val<U32> head = w32 / (dim / kWarpLanes);
+      const Val<U32> element = w32 % (dim / kWarpLanes) * kWarpLanes + lane_;
       const Val<U32> from = Min(lane_, spec_.warps - 1) * spec_.group + head;
       const InOut<F32> own = scratch.At(from * (dim + 4));
       const Pred has = lane_ < spec_.warps;

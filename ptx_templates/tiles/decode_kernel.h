@@ -16,6 +16,8 @@
 
 namespace ptxsmith {
 
+inline constexpr uint32_t kMaxRowTiles = 14;  // that a block sums at a time
+
 // Rows of one type inside a matrix, whose type may depend on the layer.
 struct MatrixPart {
   const TileFormat* format;
@@ -64,7 +66,6 @@ class DecodeKernel {
   // Named barriers. 0 is the block's own.
   static constexpr uint32_t kCompute = 1;  // the warps that compute
   static constexpr uint32_t kSquares = 2;  // these and the one for sums of squares
-  static constexpr uint32_t kMaxRowTiles = 14;
 
   uint32_t threads() const { return spec_.warps * kWarpLanes; }
   uint32_t q_rows() const { return spec_.heads * spec_.head_dim; }

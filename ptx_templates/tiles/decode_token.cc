@@ -15,10 +15,7 @@ constexpr float kLargestHalf = 65504.0f;
 
 uint32_t Aligned(uint32_t words) { return (words + 31) / 32 * 32; }
 
-// The layer's flags.
-constexpr uint32_t kFlags = 5;
-constexpr uint32_t kMoreV = 1;
-constexpr uint32_t kMoreDown = 2;
+constexpr uint32_t kFlags = 5;  // their place in the plan
 
 PhaseMatrix MatrixOf(uint32_t k, std::vector<MatrixPart> parts) {
   return {k / kTileColumns, std::move(parts)};
@@ -52,10 +49,12 @@ absl::Status Check(const DecodeTokenSpec& spec) {
     return refuse("ctas=", spec.ctas, " is less than the ", spec.heads / spec.group,
                   " groups of heads");
   }
-  const uint32_t rows = MostRowTiles(spec.ctas, spec.width / kTileRows) * kTileRows;
-  if (rows > spec.warps * kWarpLanes || spec.group * spec.head_dim > spec.warps * kWarpLanes) {
-    return refuse("a block has ", spec.warps * kWarpLanes, " threads for ", rows,
-                  " rows of the residual and ", spec.group, " heads");
+  // The residual of a row stays with one thread.
+  const uint32_t tiles = MostRowTiles(spec.ctas, spec.width / kTileRows);
+  const uint32_t most = std::min(kMaxRowTiles, spec.warps * kWarpLanes / kTileRows);
+  if (tiles > most) {
+    return refuse("width=", spec.width, " over ctas=", spec.ctas, " is ", tiles,
+                  " tiles of rows a block; warps=", spec.warps, " have room for ", most);
   }
   return CheckK(DecodeTokenSpec::kFamily, spec.embedding, spec.width);
 }
@@ -124,10 +123,10 @@ DecodeKernel::DecodeKernel(KernelBuilder& k, const DecodeTokenSpec& spec)
       spec_(spec),
       at_(spec),
       qkv_(MatrixOf(spec.width, {PartOf(spec.qk, q_rows() + kv_rows(), 0),
-                                 PartOf(spec.v, spec.v_more, kMoreV, kv_rows(), 1)})),
+                                 PartOf(spec.v, spec.v_more, kPlanMoreV, kv_rows(), 1)})),
       o_(MatrixOf(q_rows(), {PartOf(spec.o, spec.width, 2)})),
       gate_up_(MatrixOf(spec.width, {PartOf(spec.gate_up, 2 * spec.ff, 3)})),
-      down_(MatrixOf(spec.ff, {PartOf(spec.down, spec.down_more, kMoreDown, spec.width, 4)})),
+      down_(MatrixOf(spec.ff, {PartOf(spec.down, spec.down_more, kPlanMoreDown, spec.width, 4)})),
       output_(MatrixOf(spec.width, {PartOf(spec.output, spec.vocab + kTileRows - 1, 0)})),
       params_(k, spec, at_),
       ring_(k, {.warps = spec.warps, .in_flight = spec.in_flight}),

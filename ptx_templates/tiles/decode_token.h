@@ -146,6 +146,9 @@ inline uint64_t DecodeKvPartBytes(const DecodeTokenSpec& spec) {
 
 inline constexpr uint32_t kPlanWords = 8;   // per layer
 inline constexpr uint32_t kPlanUnit = 128;  // bytes
+// Flags of a layer.
+inline constexpr uint32_t kPlanMoreV = 1;
+inline constexpr uint32_t kPlanMoreDown = 2;
 
 // Arguments: tokens, positions (in, in out with pick), logits (out), exchange, kv (in out), tiles,
 // plan, norms, biases when there are any, rates, embedding (in); with pick steps, log (in out),
