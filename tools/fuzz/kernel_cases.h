@@ -48,6 +48,8 @@ std::vector<CaseMaker> ArgmaxCases(uint64_t seed);
 std::vector<CaseMaker> TopKCases(uint64_t seed);
 std::vector<CaseMaker> ConvertCases(uint64_t seed);
 std::vector<CaseMaker> AttentionCombineCases(uint64_t seed);
+std::vector<CaseMaker> PrefillAttentionCases(uint64_t seed);
+std::vector<CaseMaker> GluHalfCases(uint64_t seed);
 
 FuzzFamily GemvFuzz();
 FuzzFamily GemvQ8_1Fuzz();
@@ -76,6 +78,8 @@ FuzzFamily ArgmaxFuzz();
 FuzzFamily TopKFuzz();
 FuzzFamily ConvertFuzz();
 FuzzFamily AttentionCombineFuzz();
+FuzzFamily PrefillAttentionFuzz();
+FuzzFamily GluHalfFuzz();
 
 struct CaseFamily {
   absl::string_view name;  // of the registry
