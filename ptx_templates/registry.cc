@@ -5,6 +5,7 @@
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_join.h"
 #include "codegen/status_macros.h"
+#include "ptx_templates/advance.h"
 #include "ptx_templates/argmax.h"
 #include "ptx_templates/attention.h"
 #include "ptx_templates/convert.h"
@@ -73,6 +74,7 @@ constexpr Family kFamilies[] = {
     MakeFamily<BiasAddSpec, BuildBiasAdd, BiasAddVariants>(),
     MakeFamily<EmbedRowSpec, BuildEmbedRow, EmbedRowVariants>(),
     MakeFamily<ArgmaxSpec, BuildArgmax, ArgmaxVariants>(),
+    MakeFamily<AdvanceSpec, BuildAdvance, AdvanceVariants>(),
     MakeFamily<TopKSpec, BuildTopK, TopKVariants>(),
     MakeFamily<ConvertSpec, BuildConvert, ConvertVariants>(),
 };

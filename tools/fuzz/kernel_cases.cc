@@ -30,6 +30,7 @@ constexpr CaseFamily kFamilies[] = {
     {"bias_add", BiasAddCases, BiasAddFuzz},
     {"layer_norm", LayerNormCases, LayerNormFuzz},
     {"softmax", SoftmaxCases, SoftmaxFuzz},
+    {"advance", AdvanceCases, AdvanceFuzz},
     {"top_k", TopKCases, TopKFuzz},
     {"convert", ConvertCases, ConvertFuzz},
     {"attention_combine", AttentionCombineCases, AttentionCombineFuzz},
