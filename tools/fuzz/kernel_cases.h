@@ -53,6 +53,8 @@ std::vector<CaseMaker> ReadStreamCases(uint64_t seed);
 std::vector<CaseMaker> RepackCases(uint64_t seed);
 std::vector<CaseMaker> GemvTilesCases(uint64_t seed);
 std::vector<CaseMaker> DecodeTokenCases(uint64_t seed);
+std::vector<CaseMaker> PrefillAttentionCases(uint64_t seed);
+std::vector<CaseMaker> GluHalfCases(uint64_t seed);
 
 FuzzFamily GemvFuzz();
 FuzzFamily GemvQ8_1Fuzz();
@@ -86,6 +88,8 @@ FuzzFamily ReadStreamFuzz();
 FuzzFamily RepackFuzz();
 FuzzFamily GemvTilesFuzz();
 FuzzFamily DecodeTokenFuzz();
+FuzzFamily PrefillAttentionFuzz();
+FuzzFamily GluHalfFuzz();
 
 struct CaseFamily {
   absl::string_view name;  // of the registry
