@@ -58,7 +58,7 @@ class TiledLowering : public Lowering {
  private:
   absl::Status CheckModel() const;
   absl::Status ChooseSpec();
-  absl::Status CheckKernel() const;
+  absl::Status CheckKernel();
   // Allocates and enqueues everything that the kernel reads.
   absl::Status Repack(Stream& stream);
   absl::Status RepackLayer(uint32_t index, Stream& stream);
@@ -135,9 +135,13 @@ absl::Status TiledLowering::ChooseSpec() {
   return absl::OkStatus();
 }
 
-absl::Status TiledLowering::CheckKernel() const {
+absl::Status TiledLowering::CheckKernel() {
   const Target& target = parts_.modules.device()->profile().target;
-  const absl::Status status = BuildDecodeToken(spec_, target).status();
+  absl::Status status = BuildDecodeToken(spec_, target).status();
+  if (absl::IsFailedPrecondition(status)) {  // wide matrices leave less room for the ring
+    spec_.slots = 12;
+    status = BuildDecodeToken(spec_, target).status();
+  }
   return status.ok() ? status : Unsupported(status.message());
 }
 

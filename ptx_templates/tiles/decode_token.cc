@@ -129,7 +129,7 @@ DecodeKernel::DecodeKernel(KernelBuilder& k, const DecodeTokenSpec& spec)
       down_(MatrixOf(spec.ff, {PartOf(spec.down, spec.down_more, kPlanMoreDown, spec.width, 4)})),
       output_(MatrixOf(spec.width, {PartOf(spec.output, spec.vocab + kTileRows - 1, 0)})),
       params_(k, spec, at_),
-      ring_(k, {.warps = spec.warps, .in_flight = spec.in_flight}),
+      ring_(k, {.warps = spec.warps, .in_flight = spec.in_flight, .slots = spec.slots}),
       product_(k, {.warps = spec.warps,
                    .terms = spec.terms,
                    .max_rows = std::max({MostAtOnce(qkv_), MostAtOnce(o_), MostAtOnce(gate_up_),

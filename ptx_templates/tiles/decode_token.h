@@ -73,6 +73,7 @@ struct DecodeTokenSpec {
   uint32_t ctas = 132;
   uint32_t warps = 14;
   uint32_t in_flight = 4;
+  uint32_t slots = 16;
   uint32_t terms = 2;
   uint32_t group = 1;
   uint32_t split = 256;
@@ -107,6 +108,7 @@ struct DecodeTokenSpec {
       Field("ctas", &DecodeTokenSpec::ctas, Between(1, 1024), "blocks, one per SM"),
       Field("warps", &DecodeTokenSpec::warps, Between(1, 30), "warps that compute"),
       Field("in_flight", &DecodeTokenSpec::in_flight, Between(1, 15), "chunks asked for ahead"),
+      Field("slots", &DecodeTokenSpec::slots, OneOf(12, 16), "chunks that the ring holds"),
       Field("terms", &DecodeTokenSpec::terms, OneOf(1, 2), "8-bit terms of an activation"),
       Field("group", &DecodeTokenSpec::group, Between(1, 16), "query heads per block"),
       Field("split", &DecodeTokenSpec::split, AtLeast(1), "positions before they are divided"));
