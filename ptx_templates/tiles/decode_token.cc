@@ -588,6 +588,7 @@ void DecodeKernel::Pick() {
 
 absl::StatusOr<KernelSpec> BuildDecodeToken(const DecodeTokenSpec& spec, const Target& target) {
   PTXSMITH_RETURN_IF_ERROR(Check(spec));
+  PTXSMITH_RETURN_IF_ERROR(CheckTileTarget(DecodeTokenSpec::kFamily, target));
   KernelBuilder k(KeyOf(spec, target), DecodeTokenSpec::kFamily, target);
   // One warp fills the ring, one adds up squares.
   k.Launch({.block = {(spec.warps + 2) * kWarpLanes, 1, 1},

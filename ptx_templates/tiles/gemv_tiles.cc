@@ -18,6 +18,7 @@ constexpr uint32_t kCompute = 1;       // the named barrier of the compute warps
 
 absl::StatusOr<KernelSpec> BuildGemvTiles(const GemvTilesSpec& spec, const Target& target) {
   PTXSMITH_RETURN_IF_ERROR(CheckFields(spec));
+  PTXSMITH_RETURN_IF_ERROR(CheckTileTarget(GemvTilesSpec::kFamily, target));
   const TileFormat& format = TileFormatOf(spec.quant);
   KernelBuilder k(KeyOf(spec, target), GemvTilesSpec::kFamily, target);
 

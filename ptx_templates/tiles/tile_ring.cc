@@ -12,6 +12,16 @@ Val<U32> DivideUp(const Val<U32>& a, uint32_t b) { return (a + (b - 1)) / b; }
 
 }  // namespace
 
+absl::Status CheckTileTarget(absl::string_view family, const Target& target) {
+  constexpr int kSm = 90;
+  constexpr uint32_t kShared = 200 * 1024;
+  const uint32_t shared = target.limits().max_shared;
+  if (target.sm >= kSm && shared >= kShared) return absl::OkStatus();
+  return absl::FailedPreconditionError(absl::StrCat(family, ": needs sm_", kSm, " and ", kShared,
+                                                    " bytes of shared memory per block; ",
+                                                    target.sm_name(), " has ", shared));
+}
+
 TileRing::TileRing(KernelBuilder& k, const Shape& shape, SourceLoc loc)
     : k_(k),
       shape_(shape),

@@ -26,11 +26,16 @@
 #include <cstdint>
 
 #include "absl/functional/function_ref.h"
+#include "absl/status/status.h"
+#include "absl/strings/string_view.h"
 #include "codegen/async.h"
 #include "codegen/kernel_builder.h"
 #include "ptx_templates/tiles/tile_format.h"
 
 namespace ptxsmith {
+
+// FailedPrecondition unless the target has bulk copies and shared memory for a ring.
+absl::Status CheckTileTarget(absl::string_view family, const Target& target);
 
 class TileRing {
  public:

@@ -30,7 +30,10 @@ CaseMaker Case(const ReadStreamSpec& spec, uint64_t seed) {
 struct Fuzz {
   using Spec = ReadStreamSpec;
   using Sizes = NoSizes;
-  static void Fit(Spec& spec, Sizes&) { spec.blocks = spec.blocks % 8 + 1; }
+  static void Fit(Spec& spec, Sizes&) {
+    spec.words = (spec.words / kPiece % 4 + 1) * kPiece;
+    spec.blocks = spec.blocks % 8 + 1;
+  }
   static CaseMaker Make(const Spec& spec, const Sizes&, Values, uint64_t seed) {
     return Case(spec, seed);
   }
