@@ -47,6 +47,7 @@ class CountingDevice : public Device {
   absl::StatusOr<std::shared_ptr<const Module>> Load(const KernelSpec& spec) override {
     return Inside([&] { return device_->Load(spec); });
   }
+  absl::Status RawEnterContext() override { return device_->RawEnterContext(); }
   absl::StatusOr<DevicePtr> RawAllocate(uint64_t bytes, absl::string_view name) override {
     ++device_allocations_;
     return Inside([&] { return device_->RawAllocate(bytes, name); });

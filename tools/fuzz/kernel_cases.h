@@ -49,6 +49,8 @@ std::vector<CaseMaker> AdvanceCases(uint64_t seed);
 std::vector<CaseMaker> TopKCases(uint64_t seed);
 std::vector<CaseMaker> ConvertCases(uint64_t seed);
 std::vector<CaseMaker> AttentionCombineCases(uint64_t seed);
+std::vector<CaseMaker> PrefillAttentionCases(uint64_t seed);
+std::vector<CaseMaker> GluHalfCases(uint64_t seed);
 
 FuzzFamily GemvFuzz();
 FuzzFamily GemvQ8_1Fuzz();
@@ -78,6 +80,8 @@ FuzzFamily AdvanceFuzz();
 FuzzFamily TopKFuzz();
 FuzzFamily ConvertFuzz();
 FuzzFamily AttentionCombineFuzz();
+FuzzFamily PrefillAttentionFuzz();
+FuzzFamily GluHalfFuzz();
 
 struct CaseFamily {
   absl::string_view name;  // of the registry
