@@ -80,6 +80,7 @@ struct RepackFuzzer {
   using Spec = RepackSpec;
   using Sizes = NoSizes;
   static void Fit(Spec& spec, Sizes&) {
+    spec.k = (spec.k / 256 % 16 + 1) * 256;
     if (spec.order == RowOrder::kPairs) RoundUp(spec.n, spec.head_dim);
     if (spec.order == RowOrder::kInterleaved) RoundUp(spec.n, 16);
   }
@@ -91,7 +92,10 @@ struct RepackFuzzer {
 struct GemvTilesFuzzer {
   using Spec = GemvTilesSpec;
   using Sizes = NoSizes;
-  static void Fit(Spec& spec, Sizes&) { spec.ctas = spec.ctas % 5 + 1; }
+  static void Fit(Spec& spec, Sizes&) {
+    spec.ctas = spec.ctas % 5 + 1;
+    spec.k = (spec.k / 256 % 16 + 1) * 256;
+  }
   static CaseMaker Make(const Spec& spec, const Sizes&, Values values, uint64_t seed) {
     return GemvCase(spec, values, values, seed);
   }
