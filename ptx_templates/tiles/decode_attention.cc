@@ -94,24 +94,39 @@ class Attention {
     }
   }
 
-  // The query heads, when they have come; scaled, so that a product with a key is a score.
-  void LoadQueries(const InOut<U32>& qkv) {
+  // The query heads, when they have come; scaled, so that a product with a key is a score. With
+  // `present` also the key and the value of this position, which counts in the lanes of `here`:
+  // one warp looks after it.
+  void Start(const InOut<U32>& qkv, const InOut<U32>& key, const InOut<U32>& value,
+             const Pred& present, const Pred& here) {
+    std::deque<Polled<4>> words;
+    const auto add = [&](const InOut<U32>& head) {
+      words.emplace_back(k_, head.At(element_));
+      words.emplace_back(k_, head.At(element_).At(4));
+    };
+    for (uint32_t h = 0; h < spec_.group; ++h) add(qkv.At((first_head_ + h) * spec_.head_dim));
+    // Other warps poll a query twice more instead: it is there when the query is.
+    const InOut<U32> query = qkv.At(first_head_ * spec_.head_dim);
+    add(Select(present, key, query));
+    add(Select(present, value, query));
+    WaitForEach(k_, words);
+    const auto elements = [&](size_t index, float scale) {
+      const Vec<F32, 4> a = words[2 * index].floats();
+      const Vec<F32, 4> b = words[2 * index + 1].floats();
+      return MakeVec<kLaneElements>([&](size_t i) {
+        const Val<F32>& x = i < 4 ? a[i] : b[i - 4];
+        return scale == 1.0f ? x : x * scale;
+      });
+    };
     const float scale = 1.0f / std::sqrt(static_cast<float>(spec_.head_dim));
+    const Elements new_key = elements(spec_.group, 1.0f);
+    const Elements new_value = elements(spec_.group + 1, 1.0f);
     for (uint32_t h = 0; h < spec_.group; ++h) {
-      queries_.push_back(PollElements(qkv.At((first_head_ + h) * spec_.head_dim), scale));
-    }
-  }
-
-  // The present position, whose key and value are in the exchange: `here` says in which lanes it
-  // counts.
-  void StartWith(const InOut<U32>& key, const InOut<U32>& value, const Pred& here) {
-    const Elements new_key = PollElements(key, 1.0f);
-    const Elements new_value = PollElements(value, 1.0f);
-    for (const Elements& query : queries_) {
-      const Val<F32> score = Score(query, new_key);
-      const Val<F32> none = Constant<F32>(score, 0.0f);
+      queries_.push_back(elements(h, scale));
+      const Val<F32> score = Score(queries_[h], new_key);
+      const Val<F32> one = Constant<F32>(score, 1.0f);
       HeadState& state = states_.emplace_back(k_, Select<F32>(here, score, kNoScore),
-                                              Select<F32>(here, 1.0f + none, 0.0f));
+                                              Select<F32>(here, one, 0.0f));
       for (const Val<F32>& v : new_value) {
         state.out.emplace_back(&k_.recorder(), Select<F32>(here, v, 0.0f));
       }
@@ -166,19 +181,6 @@ class Attention {
   }
 
  private:
-  Elements PollElements(const InOut<U32>& at, float scale) {
-    Polled<4> low(k_, at.At(element_));
-    Polled<4> high(k_, at.At(element_).At(4));
-    WaitFor(k_, low);
-    WaitFor(k_, high);
-    const Vec<F32, 4> a = low.floats();
-    const Vec<F32, 4> b = high.floats();
-    return MakeVec<kLaneElements>([&](size_t i) {
-      const Val<F32>& x = i < 4 ? a[i] : b[i - 4];
-      return scale == 1.0f ? x : x * scale;
-    });
-  }
-
   Val<F32> Score(const Elements& query, const Elements& key) {
     Var<F32> sum = k_.NewVar<F32>(query[0] * key[0]);
     for (uint32_t i = 1; i < kLaneElements; ++i) sum.Fma(query[i], key[i]);
@@ -223,10 +225,10 @@ void DecodeKernel::Attend(const Val<U32>& layer) {
     attention.Load(ahead, keys, values, start, stride, end);
 
     const InOut<U32> qkv = region.At(at_.qkv);
-    attention.LoadQueries(qkv);
     const InOut<U32> new_key = qkv.At(q_rows() + kv_head * dim);
-    attention.StartWith(new_key, new_key.At(kv_rows()),
-                        part == 0 && warp_ == 0 && lane_ < dim / kLaneElements);
+    const Pred present = part == 0 && warp_ == 0;
+    attention.Start(qkv, new_key, new_key.At(kv_rows()), present,
+                    present && lane_ < dim / kLaneElements);
     attention.Add(ahead);
     k_.For(start + kAhead * stride, end, {.step = kAhead * stride}, [&](const Val<U32>& first) {
       Attention::Ahead next;
@@ -275,8 +277,7 @@ void DecodeKernel::Attend(const Val<U32>& layer) {
             k_.For(1, splits, {}, [&](const Val<U32>& p) {
               Polled<1> other(k_, partial_of(p).At(element));
               Polled<2> other_state(k_, partial_of(p).At(dim));
-              WaitFor(k_, other);
-              WaitFor(k_, other_state);
+              WaitFor(k_, other, other_state);
               const Vec<F32, 2> state = other_state.floats();
               const Val<F32> joint = Max(Val<F32>(joint_max), state[0]);
               const Val<F32> mine = Exp(joint_max - joint);

@@ -3,7 +3,9 @@
 #ifndef PTXSMITH_PTX_TEMPLATES_TILES_DECODE_KERNEL_H_
 #define PTXSMITH_PTX_TEMPLATES_TILES_DECODE_KERNEL_H_
 
+#include <algorithm>
 #include <cstdint>
+#include <deque>
 #include <optional>
 #include <vector>
 
@@ -101,7 +103,7 @@ class DecodeKernel {
   // there, too.
   template <class F>
   void MultiplyRows(const PhaseMatrix& matrix, const Val<U32>& flags, bool squares, F&& rows);
-  void ProduceRows(const PhaseMatrix& matrix, const In<U32>& plan, const Val<U32>& flags,
+  void ProduceRows(const PhaseMatrix& matrix, const std::deque<Var<U32>>& plan,
                    const Val<U64>& policy);
   // part(format, part, begin, count) for the row tiles [first, first + count) of the matrix;
   // `begin` is the first of the part's own row tiles, `local` counts from `first`.
@@ -131,6 +133,57 @@ class DecodeKernel {
   InOut<U32> copy_, other_copy_;
   std::optional<Var<F32>> residual_;  // of the thread's row of width
 };
+
+template <class F>
+void DecodeKernel::ForParts(const PhaseMatrix& matrix, const Val<U32>& flags, const Val<U32>& first,
+                            const Val<U32>& count, F&& body) {
+  uint32_t begin = 0;
+  for (const MatrixPart& part : matrix.parts) {
+    const uint32_t end = begin + part.row_tiles;
+    const bool only = matrix.parts.size() == 1;
+    const Val<U32> low = only ? first : Max(first, begin);
+    const Val<U32> n = only ? count : Max(Min(first + count, end), low) - low;
+    const auto run = [&](const TileFormat& format) { body(format, part, low - begin, low, n); };
+    if (part.format == part.more) {
+      run(*part.format);
+    } else {
+      k_.If((flags & part.flag) != 0, [&] { run(*part.more); }, [&] { run(*part.format); });
+    }
+    begin = end;
+  }
+}
+
+template <class F>
+void DecodeKernel::MultiplyRows(const PhaseMatrix& matrix, const Val<U32>& flags, bool squares,
+                                F&& rows) {
+  const RowRange own = RowTilesOf(cta_, spec_.ctas, matrix.row_tiles());
+  const uint32_t most = MostAtOnce(matrix);
+  const auto some = [&](const Val<U32>& first, const Val<U32>& count) {
+    ForParts(matrix, flags, first, count,
+             [&](const TileFormat& format, const MatrixPart&, const Val<U32>&, const Val<U32>& low,
+                 const Val<U32>& n) {
+               product_.Multiply(ring_, format, matrix.blocks, n, low - first, warp_, lane_);
+             });
+  };
+  const auto meet = [&](bool with_squares) {
+    with_squares ? k_.NamedBarrier(kSquares, threads() + kWarpLanes)
+                 : k_.NamedBarrier(kCompute, threads());
+  };
+  if (MostRowTiles(spec_.ctas, matrix.row_tiles()) <= most) {  // all at once
+    some(own.first, own.count);
+    meet(squares);
+    rows(own.first, own.count);
+    return;
+  }
+  if (squares) meet(true);
+  k_.For(0, own.count, {.step = most}, [&](const Val<U32>& done) {
+    const Val<U32> count = Min(own.count - done, most);
+    some(own.first + done, count);
+    meet(false);
+    rows(own.first + done, count);
+    meet(false);  // the sums have been read
+  });
+}
 
 }  // namespace ptxsmith
 

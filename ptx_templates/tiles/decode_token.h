@@ -148,7 +148,7 @@ inline uint64_t DecodeKvPartBytes(const DecodeTokenSpec& spec) {
 
 inline constexpr uint32_t kPlanWords = 8;   // per layer
 inline constexpr uint32_t kPlanUnit = 128;  // bytes
-// Flags of a layer.
+inline constexpr uint32_t kPlanFlags = 5;   // the word of a layer's flags:
 inline constexpr uint32_t kPlanMoreV = 1;
 inline constexpr uint32_t kPlanMoreDown = 2;
 

@@ -53,11 +53,25 @@ class Polled {
   std::deque<Var<U32>> words_;
 };
 
-template <size_t N>
-void WaitFor(KernelBuilder& k, Polled<N>& polled) {
+// Polls all of them at once: a word that must be waited for costs a trip to L2, so trips go side by
+// side.
+template <class... P>
+void WaitFor(KernelBuilder& k, P&... polled) {
   k.Repeat([&] {
-    polled.Load();
-    return !polled.Complete();
+    (polled.Load(), ...);
+    return !(polled.Complete() && ...);
+  });
+}
+// The same for a list.
+template <size_t N>
+void WaitForEach(KernelBuilder& k, std::deque<Polled<N>>& polled) {
+  k.Repeat([&] {
+    for (Polled<N>& each : polled) each.Load();
+    const auto all = [&](const auto& self, size_t i) -> Pred {
+      const Pred there = polled[i].Complete();
+      return i + 1 == polled.size() ? there : there && self(self, i + 1);
+    };
+    return !all(all, 0);
   });
 }
 

@@ -264,20 +264,20 @@ struct Fuzz {
   // Models small enough for the reference: the variants' shapes with other types and geometry.
   static void Fit(Spec& spec, Sizes& sizes) {
     spec.width = 256;
-    spec.ff = 256 + spec.ff % 3 * 256;
-    spec.kv_heads = spec.kv_heads % 2 + 1;
+    spec.ff = std::min(spec.ff, 768u);
+    Limit(spec.kv_heads, 2);
     spec.heads = 512 / spec.head_dim;
-    spec.group = spec.group % 2 + 1;
-    spec.layers = spec.layers % 2 + 1;
-    spec.vocab = spec.vocab % 700 + 1;
+    Limit(spec.group, 2);
+    Limit(spec.layers, 2);
+    Limit(spec.vocab, 700);
     spec.context = 64;
     spec.eps = 1e-5f;
-    spec.ctas = spec.heads + spec.ctas % 5;
-    spec.warps = 8 + spec.warps % 7;
-    spec.in_flight = spec.in_flight % 4 + 1;
-    spec.split = spec.split % 40 + 1;
-    spec.ring = spec.ring % 9 + 1;
-    sizes.position %= 41;
+    spec.ctas = std::clamp(spec.ctas, spec.heads, spec.heads + 4);
+    spec.warps = std::clamp(spec.warps, 8u, 14u);
+    Limit(spec.in_flight, 4);
+    Limit(spec.split, 40);
+    Limit(spec.ring, 9);
+    sizes.position = std::min(sizes.position, 40u);
   }
   static CaseMaker Make(const Spec& spec, const Sizes& sizes, Values, uint64_t seed) {
     return Case(spec, sizes.position, seed);

@@ -1,3 +1,5 @@
+#include <algorithm>
+
 #include "absl/strings/str_cat.h"
 #include "ptx_templates/read_stream.h"
 #include "tools/fuzz/kernel_cases.h"
@@ -31,8 +33,8 @@ struct Fuzz {
   using Spec = ReadStreamSpec;
   using Sizes = NoSizes;
   static void Fit(Spec& spec, Sizes&) {
-    spec.words = (spec.words / kPiece % 4 + 1) * kPiece;
-    spec.blocks = spec.blocks % 8 + 1;
+    spec.words = std::min(spec.words, 4 * kPiece);
+    Limit(spec.blocks, 8);
   }
   static CaseMaker Make(const Spec& spec, const Sizes&, Values, uint64_t seed) {
     return Case(spec, seed);

@@ -1,3 +1,5 @@
+#include <algorithm>
+
 #include "absl/strings/str_cat.h"
 #include "ptx_templates/tiles/gemv_tiles.h"
 #include "ptx_templates/tiles/repack.h"
@@ -7,6 +9,8 @@
 
 namespace ptxsmith {
 namespace {
+
+constexpr uint32_t kMostColumns = 4096;
 
 size_t BlockCount(QuantType type, uint32_t k, uint32_t n) {
   return size_t{k} / Info(type).block_weights * n;
@@ -80,7 +84,7 @@ struct RepackFuzzer {
   using Spec = RepackSpec;
   using Sizes = NoSizes;
   static void Fit(Spec& spec, Sizes&) {
-    spec.k = (spec.k / 256 % 16 + 1) * 256;
+    spec.k = std::min(spec.k, kMostColumns);
     if (spec.order == RowOrder::kPairs) RoundUp(spec.n, spec.head_dim);
     if (spec.order == RowOrder::kInterleaved) RoundUp(spec.n, 16);
   }
@@ -93,8 +97,8 @@ struct GemvTilesFuzzer {
   using Spec = GemvTilesSpec;
   using Sizes = NoSizes;
   static void Fit(Spec& spec, Sizes&) {
-    spec.ctas = spec.ctas % 5 + 1;
-    spec.k = (spec.k / 256 % 16 + 1) * 256;
+    Limit(spec.ctas, 5);
+    spec.k = std::min(spec.k, kMostColumns);
   }
   static CaseMaker Make(const Spec& spec, const Sizes&, Values values, uint64_t seed) {
     return GemvCase(spec, values, values, seed);
