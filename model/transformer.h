@@ -110,7 +110,9 @@ class Transformer {
   const Lowering& prompt_lowering() const {
     return prompt_lowering_ != nullptr ? *prompt_lowering_ : *lowering_;
   }
+  const Weights& weights() const { return weights_; }
   uint64_t weight_bytes() const { return weights_.bytes(); }
+  const KvCache& kv_cache() const { return kv_cache_; }
   Stream& stream() { return stream_; }
   // The launches of a decoding step with its choice, for reports.
   const ptxsmith::Step& decode_step() const { return decode_.step; }
