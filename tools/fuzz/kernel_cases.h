@@ -54,6 +54,7 @@ std::vector<CaseMaker> RepackCases(uint64_t seed);
 std::vector<CaseMaker> GemvTilesCases(uint64_t seed);
 std::vector<CaseMaker> DecodeTokenCases(uint64_t seed);
 std::vector<CaseMaker> PrefillAttentionCases(uint64_t seed);
+std::vector<CaseMaker> GemmHalfCases(uint64_t seed);
 std::vector<CaseMaker> GluHalfCases(uint64_t seed);
 
 FuzzFamily GemvFuzz();
@@ -89,6 +90,7 @@ FuzzFamily RepackFuzz();
 FuzzFamily GemvTilesFuzz();
 FuzzFamily DecodeTokenFuzz();
 FuzzFamily PrefillAttentionFuzz();
+FuzzFamily GemmHalfFuzz();
 FuzzFamily GluHalfFuzz();
 
 struct CaseFamily {
