@@ -13,8 +13,8 @@
 namespace ptxsmith {
 namespace {
 
-constexpr uint32_t kLaneElements = 8;  // of a head, 16 bytes of the cache
-constexpr uint32_t kAhead = 4;         // positions that a lane loads at a time
+constexpr uint32_t kLaneElements = 8;    // of a head, 16 bytes of the cache
+constexpr uint32_t kJoinedTogether = 8;  // parts of the positions
 // Below every score, and finite, so that differences are numbers.
 constexpr float kNoScore = -1e30f;
 
@@ -61,12 +61,15 @@ class Attention {
         lane_(lane),
         first_head_(first_head),
         element_(lane % lanes_ * kLaneElements),
-        place_(lane / lanes_) {}
+        place_(lane / lanes_),
+        ahead_(spec.group <= 2 ? 4 : 2) {}
 
+  // Positions that a lane loads at a time: what registers hold beside the sums of the heads.
+  uint32_t ahead() const { return ahead_; }
   // Positions that a warp goes through at a time.
   uint32_t places() const { return kWarpLanes / lanes_; }
 
-  // Keys and values of `kAhead` positions from `first` on, every `stride`-th; those from `end` on
+  // Keys and values of ahead() positions from `first` on, every `stride`-th; those from `end` on
   // are zero and count nothing.
   struct Ahead {
     std::deque<Var<U32>> keys, values;
@@ -74,7 +77,7 @@ class Attention {
   };
   void Load(Ahead& ahead, const InOut<U8>& keys, const InOut<U8>& values, const Val<U32>& first,
             uint32_t stride, const Val<U32>& end) {
-    for (uint32_t u = 0; u < kAhead; ++u) {
+    for (uint32_t u = 0; u < ahead_; ++u) {
       const Val<U32> position = first + u * stride + place_;
       const Pred valid = position < end;
       for (uint32_t i = 0; i < 4; ++i) {
@@ -139,13 +142,15 @@ class Attention {
     };
     for (uint32_t h = 0; h < spec_.group; ++h) {
       HeadState& state = states_[h];
-      const auto scores = MakeVec<kAhead>([&](size_t u) {
-        const Val<F32> score = Score(queries_[h], elements(ahead.keys, static_cast<uint32_t>(u)));
-        return Select<F32>(ahead.valid[u], score, kNoScore);
-      });
-      const Val<F32> largest = Max(Max(scores[0], scores[1]), Max(scores[2], scores[3]));
-      state.Rescale(Max(Val<F32>(state.max), largest));
-      for (uint32_t u = 0; u < kAhead; ++u) {
+      std::vector<Val<F32>> scores;
+      Var<F32> largest = k_.NewVar<F32>(state.max);
+      for (uint32_t u = 0; u < ahead_; ++u) {
+        const Val<F32> score = Score(queries_[h], elements(ahead.keys, u));
+        scores.push_back(Select<F32>(ahead.valid[u], score, kNoScore));
+        largest = Max(Val<F32>(largest), scores[u]);
+      }
+      state.Rescale(largest);
+      for (uint32_t u = 0; u < ahead_; ++u) {
         const Val<F32> weight = Select<F32>(ahead.valid[u], Exp(scores[u] - state.max), 0.0f);
         state.sum += weight;
         const Elements value = elements(ahead.values, u);
@@ -193,6 +198,7 @@ class Attention {
   const Val<U32> warp_, lane_, first_head_;
   const Val<U32> element_;  // the first of the lane's elements
   const Val<U32> place_;    // which of the warp's positions is the lane's
+  const uint32_t ahead_;
   std::vector<Elements> queries_;
   std::deque<HeadState> states_;
 };
@@ -230,7 +236,8 @@ void DecodeKernel::Attend(const Val<U32>& layer) {
     attention.Start(qkv, new_key, new_key.At(kv_rows()), present,
                     present && lane_ < dim / kLaneElements);
     attention.Add(ahead);
-    k_.For(start + kAhead * stride, end, {.step = kAhead * stride}, [&](const Val<U32>& first) {
+    const uint32_t step = attention.ahead() * stride;
+    k_.For(start + step, end, {.step = step}, [&](const Val<U32>& first) {
       Attention::Ahead next;
       attention.Load(next, keys, values, first, stride, end);
       attention.Add(next);
@@ -274,17 +281,28 @@ void DecodeKernel::Attend(const Val<U32>& layer) {
           [&] {
             Var<F32> joint_max = k_.NewVar<F32>(max);
             Var<F32> joint_sum = k_.NewVar<F32>(sum);
-            k_.For(1, splits, {}, [&](const Val<U32>& p) {
-              Polled<1> other(k_, partial_of(p).At(element));
-              Polled<2> other_state(k_, partial_of(p).At(dim));
-              WaitFor(k_, other, other_state);
-              const Vec<F32, 2> state = other_state.floats();
-              const Val<F32> joint = Max(Val<F32>(joint_max), state[0]);
-              const Val<F32> mine = Exp(joint_max - joint);
-              const Val<F32> theirs = Exp(state[0] - joint);
-              joint_max = joint;
-              joint_sum = Fma(joint_sum, mine, theirs * state[1]);
-              out = Fma(out, mine, theirs * other.floats()[0]);
+            // Several at a time, as each costs a trip to L2.
+            const uint32_t together = std::clamp(at_.max_splits - 1, 1u, kJoinedTogether);
+            k_.For(1, splits, {.step = together}, [&](const Val<U32>& first) {
+              std::deque<Polled<1>> others;
+              std::deque<Polled<2>> states;
+              for (uint32_t i = 0; i < together; ++i) {
+                const InOut<U32> partial = partial_of(Min(first + i, splits - 1));
+                others.emplace_back(k_, partial.At(element));
+                states.emplace_back(k_, partial.At(dim));
+              }
+              WaitForEach(k_, others, states);
+              for (uint32_t i = 0; i < together; ++i) {
+                const Vec<F32, 2> state = states[i].floats();
+                const Pred valid = first + i < splits;
+                const Val<F32> other_max = Select<F32>(valid, state[0], kNoScore);
+                const Val<F32> joint = Max(Val<F32>(joint_max), other_max);
+                const Val<F32> mine = Exp(joint_max - joint);
+                const Val<F32> theirs = Select<F32>(valid, Exp(other_max - joint), 0.0f);
+                joint_max = joint;
+                joint_sum = Fma(joint_sum, mine, theirs * state[1]);
+                out = Fma(out, mine, theirs * others[i].floats()[0]);
+              }
             });
             PublishHalf(region.At(at_.attended), query_head * dim + element,
                         Val<F32>(out) / joint_sum, k_.True());

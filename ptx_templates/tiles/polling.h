@@ -62,16 +62,22 @@ void WaitFor(KernelBuilder& k, P&... polled) {
     return !(polled.Complete() && ...);
   });
 }
-// The same for a list.
-template <size_t N>
-void WaitForEach(KernelBuilder& k, std::deque<Polled<N>>& polled) {
-  k.Repeat([&] {
-    for (Polled<N>& each : polled) each.Load();
+// The same for lists.
+template <size_t... N>
+void WaitForEach(KernelBuilder& k, std::deque<Polled<N>>&... lists) {
+  const auto complete = [](const auto& list) {
     const auto all = [&](const auto& self, size_t i) -> Pred {
-      const Pred there = polled[i].Complete();
-      return i + 1 == polled.size() ? there : there && self(self, i + 1);
+      const Pred there = list[i].Complete();
+      return i + 1 == list.size() ? there : there && self(self, i + 1);
     };
-    return !all(all, 0);
+    return all(all, 0);
+  };
+  k.Repeat([&] {
+    const auto load = [](auto& list) {
+      for (auto& each : list) each.Load();
+    };
+    (load(lists), ...);
+    return !(complete(lists) && ...);
   });
 }
 
