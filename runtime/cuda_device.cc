@@ -30,6 +30,10 @@ class CudaDevice : public Device {
   absl::StatusOr<std::shared_ptr<const Module>> Load(const KernelSpec& spec) override {
     return CudaModule::Load(shared_from_this(), context_, spec);
   }
+  absl::StatusOr<std::shared_ptr<const Module>> LoadCubin(const KernelSpec& spec,
+                                                          absl::string_view cubin) override {
+    return CudaModule::LoadCubin(shared_from_this(), context_, spec, cubin);
+  }
 
   absl::StatusOr<DevicePtr> RawAllocate(uint64_t bytes, absl::string_view name) override;
   absl::Status RawFree(DevicePtr ptr) override {

@@ -70,6 +70,12 @@ void Device::LogFailure(const absl::Status& status) const {
   if (!status.ok()) debug_.log(status.ToString());
 }
 
+absl::StatusOr<std::shared_ptr<const Module>> Device::LoadCubin(const KernelSpec& spec,
+                                                                absl::string_view) {
+  return absl::UnimplementedError(
+      absl::StrCat(spec.key, ": ", profile().name, " runs PTX text, not machine code"));
+}
+
 absl::StatusOr<Buffer> Device::Allocate(uint64_t bytes, absl::string_view name) {
   if (bytes == 0) return Buffer(shared_from_this(), 0, 0);
   PTXSMITH_ASSIGN_OR_RETURN(const DevicePtr ptr, RawAllocate(bytes, name));

@@ -66,10 +66,11 @@ struct DeviceProfile {
 
 // Registers, spills and time of one compilation, as far as the device tells.
 struct CompileInfo {
-  double milliseconds = 0;  // load of the text to a callable function
-  int registers = 0;        // per thread
-  int spill_bytes = 0;      // local memory per thread
-  std::string log;          // the compiler's own words
+  double milliseconds = 0;         // load of the text or code to a callable function
+  bool from_driver_cache = false;  // the driver had compiled this text in an earlier run
+  int registers = 0;               // per thread
+  int spill_bytes = 0;             // local memory per thread
+  std::string log;                 // the compiler's own words
 };
 
 // A kernel compiled for one device. Immutable and shareable between threads.
@@ -159,6 +160,11 @@ class Device : public DeviceBackend, public std::enable_shared_from_this<Device>
   // gives InvalidArgument with the compiler's log, each line it names shown with the C++ that
   // emitted it.
   virtual absl::StatusOr<std::shared_ptr<const Module>> Load(const KernelSpec& spec) = 0;
+
+  // The same from what a PtxCompiler made of `spec.ptx`: microseconds. Unimplemented on a device
+  // that runs the text itself.
+  virtual absl::StatusOr<std::shared_ptr<const Module>> LoadCubin(const KernelSpec& spec,
+                                                                  absl::string_view cubin);
 
  private:
   DebugFlags debug_;
