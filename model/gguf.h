@@ -82,6 +82,10 @@ class GgufFile {
   // `bytes` must outlive the result.
   static absl::StatusOr<GgufFile> Parse(absl::Span<const uint8_t> bytes);
 
+  // The same for bytes that `owner` keeps.
+  static absl::StatusOr<GgufFile> ParseShared(absl::Span<const uint8_t> bytes,
+                                              std::shared_ptr<const void> owner);
+
   // Maps the file, because weights of tens of gigabytes cannot be read eagerly. Only regular files:
   // a directory, FIFO or device is InvalidArgument, an absent file NotFound.
   //
@@ -117,7 +121,7 @@ class GgufFile {
   template <class T>
   absl::StatusOr<std::vector<T>> GetArray(absl::string_view key, absl::string_view kind) const;
 
-  std::shared_ptr<const void> mapping_;  // null when parsed from a span
+  std::shared_ptr<const void> owner_;  // of the bytes; null when the caller keeps them
   uint64_t size_ = 0;
   uint32_t version_ = 0;
   std::vector<GgufEntry> entries_;

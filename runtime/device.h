@@ -51,6 +51,7 @@ struct DeviceProfile {
   std::string description;  // "NVIDIA H200", "PTX emulator"
   Target target;            // what kernels for it should be generated for
   bool emulated = false;
+  bool dry = false;           // runs nothing: see dry_device.h
   int capability = 0;         // compute capability: 90 for 9.0; `target` may be an older one
   int driver_version = 0;     // CUDA version of the driver, 13000 for 13.0; 0 on the emulator
   PtxVersion max_ptx;         // newest `.version` it loads

@@ -22,6 +22,7 @@
 namespace ptxsmith {
 
 // The callbacks write to `result`, which must outlive the parse.
+void AddCacheCommand(CLI::App& app, absl::Status& result);
 void AddDumpCommand(CLI::App& app, absl::Status& result);
 void AddFuzzCommand(CLI::App& app, absl::Status& result);
 void AddInspectCommand(CLI::App& app, absl::Status& result);
@@ -29,6 +30,7 @@ void AddListCommand(CLI::App& app, absl::Status& result);
 void AddPerplexityCommand(CLI::App& app, absl::Status& result);
 void AddRunCommand(CLI::App& app, absl::Status& result);
 void AddTokenizeCommand(CLI::App& app, absl::Status& result);
+void AddWarmCommand(CLI::App& app, absl::Status& result);
 
 }  // namespace ptxsmith
 

@@ -26,6 +26,7 @@ int Run(int argc, char** argv) {
   app.set_version_flag("--version", "ptxsmith " PTXSMITH_VERSION);
   app.require_subcommand(1);
   absl::Status result;
+  AddCacheCommand(app, result);
   AddDumpCommand(app, result);
   AddFuzzCommand(app, result);
   AddInspectCommand(app, result);
@@ -33,6 +34,7 @@ int Run(int argc, char** argv) {
   AddPerplexityCommand(app, result);
   AddRunCommand(app, result);
   AddTokenizeCommand(app, result);
+  AddWarmCommand(app, result);
 
   try {
     app.parse(argc, argv);
