@@ -261,6 +261,8 @@ absl::Status EmulatorDevice::Run(Handle stream, const RawLaunch& launch) {
   config.dynamic_shared = launch.dynamic_shared;
   config.max_shared = profile_.max_shared;
   config.params = launch.params;
+  config.programmatic = spec.launch.programmatic;
+  config.cooperative = spec.launch.cooperative;
   const absl::StatusOr<emu::LaunchStats> stats =
       emulator_.Launch(module.program(), spec.entry, config, memory_, options_);
   if (stats.ok()) {
