@@ -27,6 +27,7 @@ class CudaDevice : public Device {
   absl::Status Init(int ordinal);
 
   const DeviceProfile& profile() const override { return profile_; }
+  bool lost() const override { return context_.lost(); }
   absl::StatusOr<std::shared_ptr<const Module>> Load(const KernelSpec& spec) override {
     return CudaModule::Load(shared_from_this(), context_, spec);
   }
@@ -149,8 +150,8 @@ absl::StatusOr<int> CudaDevice::Attribute(CUdevice_attribute attribute) const {
   int value = 0;
   const CUresult result = api().DeviceGetAttribute(&value, attribute, context_.device);
   if (result == CUDA_SUCCESS) return value;
-  return ToStatus(api(), result,
-                  absl::StrCat("cuDeviceGetAttribute ", static_cast<int>(attribute)));
+  return context_.Failure(result,
+                          absl::StrCat("cuDeviceGetAttribute ", static_cast<int>(attribute)));
 }
 
 absl::Status CudaDevice::FillProfile(int ordinal) {
@@ -184,9 +185,9 @@ absl::StatusOr<DevicePtr> CudaDevice::RawAllocate(uint64_t bytes, absl::string_v
   CUdeviceptr ptr = 0;
   const CUresult result = api().MemAlloc(&ptr, bytes);
   if (result == CUDA_SUCCESS) return ptr;
-  return ToStatus(api(), result,
-                  absl::StrCat("cuMemAlloc of ", bytes, " bytes for '", name, "' on ",
-                               profile_.name, " (", profile_.total_memory, " bytes in all)"));
+  return context_.Failure(
+      result, absl::StrCat("cuMemAlloc of ", bytes, " bytes for '", name, "' on ", profile_.name,
+                           " (", profile_.total_memory, " bytes in all)"));
 }
 
 absl::StatusOr<void*> CudaDevice::RawAllocateHost(uint64_t bytes) {
@@ -194,7 +195,7 @@ absl::StatusOr<void*> CudaDevice::RawAllocateHost(uint64_t bytes) {
   void* memory = nullptr;
   const CUresult result = api().MemHostAlloc(&memory, bytes, CU_MEMHOSTALLOC_PORTABLE);
   if (result == CUDA_SUCCESS) return memory;
-  return ToStatus(api(), result, absl::StrCat("cuMemHostAlloc of ", bytes, " bytes"));
+  return context_.Failure(result, absl::StrCat("cuMemHostAlloc of ", bytes, " bytes"));
 }
 
 absl::StatusOr<DeviceBackend::Handle> CudaDevice::RawNewStream() {

@@ -67,7 +67,8 @@ absl::StatusOr<std::shared_ptr<Device>> Device::Open(absl::string_view name, Deb
 }
 
 void Device::LogFailure(const absl::Status& status) const {
-  if (!status.ok()) debug_.log(status.ToString());
+  if (status.ok() || (lost() && loss_logged_.exchange(true))) return;
+  debug_.log(status.ToString());
 }
 
 absl::StatusOr<std::shared_ptr<const Module>> Device::LoadCubin(const KernelSpec& spec,

@@ -12,12 +12,13 @@
 // is free.
 //
 // Errors: no driver or no such GPU Unavailable; out of memory ResourceExhausted; an illegal access
-// or any other fault of a kernel Internal (on a GPU such a fault ends the context: later calls
-// repeat it); a request beyond the limits of the device FailedPrecondition.
+// or any other fault of a kernel Internal (on a GPU such a fault ends the device object: later
+// calls repeat it, see Device::lost); a request beyond the limits of the device FailedPrecondition.
 #ifndef PTXSMITH_RUNTIME_DEVICE_H_
 #define PTXSMITH_RUNTIME_DEVICE_H_
 
 #include <array>
+#include <atomic>
 #include <cstddef>
 #include <cstdint>
 #include <memory>
@@ -144,10 +145,15 @@ class Device : public DeviceBackend, public std::enable_shared_from_this<Device>
 
   virtual const DeviceProfile& profile() const = 0;
 
+  // Whether a fault has ended this device: every later call fails at once, repeating the fault.
+  // Other devices live on, except those of the same GPU. Once all handles of the GPU are gone it
+  // can be opened again.
+  virtual bool lost() const { return false; }
+
   const DebugFlags& debug() const { return debug_; }
   // Done by Open. REQUIRES: nobody else uses the device yet.
   void SetDebug(DebugFlags flags) { debug_ = std::move(flags); }
-  // For destructors, which have nobody to return a failure to.
+  // For destructors, which have nobody to return a failure to. That a device is lost is said once.
   void LogFailure(const absl::Status& status) const;
 
   // Uninitialised memory, aligned to 256 bytes. `bytes` may be 0. `name` appears in diagnostics.
@@ -169,6 +175,7 @@ class Device : public DeviceBackend, public std::enable_shared_from_this<Device>
 
  private:
   DebugFlags debug_;
+  mutable std::atomic<bool> loss_logged_ = false;
 };
 
 // Device memory, freed on destruction. Move-only.

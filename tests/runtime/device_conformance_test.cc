@@ -213,6 +213,20 @@ TEST_P(DeviceConformanceTest, AFaultOfAKernelIsInternalAndNamesIt) {
       testing::ExitedWithCode(0), "wild_store:test@sm_75");
 }
 
+// A GPU whose context a fault has ended is opened anew once nobody holds the old one.
+TEST_P(DeviceConformanceTest, AfterAFaultTheDeviceCanBeOpenedAgain) {
+  GTEST_FLAG_SET(death_test_style, "threadsafe");
+  EXPECT_EXIT(
+      {
+        const bool faulted = absl::IsInternal(Fault(GetParam()));
+        const auto device = Device::Open(GetParam());
+        const auto module = device.ok() ? (*device)->Load(SaxpySpec()) : device.status();
+        std::fprintf(stderr, "%s\n", module.status().ToString().c_str());
+        std::_Exit(faulted && module.ok() ? 0 : 1);
+      },
+      testing::ExitedWithCode(0), "OK");
+}
+
 INSTANTIATE_TEST_SUITE_P(Devices, DeviceConformanceTest,
                          testing::Values(kEmulator.data(), "cuda:0"), [](const auto& info) {
                            return info.param == kEmulator ? "Emulator" : "Cuda";
