@@ -7,6 +7,7 @@
 #include <utility>
 
 #include "absl/container/flat_hash_set.h"
+#include "absl/strings/str_cat.h"
 #include "codegen/status_macros.h"
 
 namespace ptxsmith {
@@ -51,6 +52,9 @@ class DryDeviceImpl : public DryDevice {
     return Load(spec);
   }
 
+  absl::Status RawEnterContext() override {
+    return absl::UnavailableError(absl::StrCat(profile_.name, " runs nothing"));
+  }
   absl::StatusOr<DevicePtr> RawAllocate(uint64_t bytes, absl::string_view) override {
     return next_address_.fetch_add((bytes + kAlignment - 1) / kAlignment * kAlignment);
   }
