@@ -2,6 +2,7 @@
 
 #include <sys/mman.h>
 
+#include <algorithm>
 #include <cstring>
 #include <memory>
 #include <utility>
@@ -27,9 +28,11 @@ constexpr Shape kShapes[] = {
     {"llama3-8b", "llama", 32, 4096, 32, 8, 128, 14336, 128256, false, 5e5F},
     {"llama3.2-1b", "llama", 16, 2048, 32, 8, 64, 8192, 128256, true, 5e5F},
     {"qwen2.5-1.5b", "qwen2", 28, 1536, 12, 2, 128, 8960, 151936, true, 1e6F},
+    {"tiny", "llama", 2, 512, 8, 4, 64, 1024, 1024, false, 1e4F},  // for tests
     {"qwen2.5-7b", "qwen2", 28, 3584, 28, 4, 128, 18944, 152064, false, 1e6F},
 };
 constexpr char kMix[] = ":q4_k_m";
+constexpr uint32_t kFileType = 15;  // llama.cpp's number of this mix
 constexpr uint32_t kContext = 8192;
 constexpr uint64_t kAlignment = 32;
 
@@ -111,6 +114,7 @@ Metadata MetadataOf(const Shape& shape) {
   };
   metadata.Add("general.architecture", shape.architecture);
   metadata.Add("general.name", absl::StrCat("synthetic ", shape.name).c_str());
+  metadata.Add("general.file_type", kFileType);
   metadata.Add(key("block_count"), shape.blocks);
   metadata.Add(key("context_length"), kContext);
   metadata.Add(key("embedding_length"), shape.width);
@@ -158,6 +162,56 @@ Tensors TensorsOf(const Shape& shape) {
   return tensors;
 }
 
+// Cheap and good enough to keep bits busy (Marsaglia, "Xorshift RNGs", 2003).
+class Random {
+ public:
+  uint32_t Next() {
+    state_ ^= state_ << 13;
+    state_ ^= state_ >> 17;
+    return state_ ^= state_ << 5;
+  }
+  float Between(float low, float high) {
+    return low + (high - low) * static_cast<float>(Next() >> 8) * 0x1p-24F;
+  }
+
+ private:
+  uint32_t state_ = 0x9e3779b9;
+};
+
+// The half nearest to a normal number of its range, towards zero.
+uint16_t HalfBits(float value) {
+  uint32_t bits = 0;
+  std::memcpy(&bits, &value, sizeof(bits));
+  return static_cast<uint16_t>((bits >> 13) - ((127 - 15) << 10));
+}
+
+// Puts blocks that are legal and of usual size, weights of about 0.02, into the data of a tensor of
+// the mapping of SyntheticModel. One pattern of some megabytes serves all of a tensor.
+void FillRandom(const GgufTensor& tensor) {
+  Random random;
+  const QuantTypeInfo& info = Info(tensor.type);
+  constexpr size_t kPatternBlocks = 20011;  // a prime: no row begins like another
+  std::vector<uint8_t> pattern(kPatternBlocks * info.block_bytes);
+  for (uint8_t& byte : pattern) byte = static_cast<uint8_t>(random.Next() >> 24);
+  for (size_t b = 0; b < kPatternBlocks; ++b) {
+    uint8_t* const block = &pattern[b * info.block_bytes];
+    const auto put = [&](size_t at, auto value) { std::memcpy(block + at, &value, sizeof(value)); };
+    if (tensor.type == QuantType::kF32) put(0, random.Between(0.9F, 1.1F));
+    if (tensor.type == QuantType::kQ4K) {
+      put(0, HalfBits(random.Between(6.2e-5F, 9e-5F)));  // of the scales
+      put(2, HalfBits(random.Between(3e-4F, 6e-4F)));    // of the offsets
+    }
+    if (tensor.type == QuantType::kQ6K) {
+      for (size_t i = 192; i < 208; ++i) block[i] = static_cast<uint8_t>(random.Next() % 65 - 32);
+      put(208, HalfBits(random.Between(6.2e-5F, 9e-5F)));
+    }
+  }
+  uint8_t* const data = const_cast<uint8_t*>(tensor.data.data());
+  for (size_t at = 0; at < tensor.data.size(); at += pattern.size()) {
+    std::memcpy(data + at, pattern.data(), std::min(pattern.size(), tensor.data.size() - at));
+  }
+}
+
 }  // namespace
 
 std::vector<std::string> SyntheticModelNames() {
@@ -166,7 +220,7 @@ std::vector<std::string> SyntheticModelNames() {
   return names;
 }
 
-absl::StatusOr<GgufFile> SyntheticModel(absl::string_view name) {
+absl::StatusOr<GgufFile> SyntheticModel(absl::string_view name, SyntheticWeights weights) {
   const Shape* shape = nullptr;
   for (const Shape& candidate : kShapes) {
     if (absl::StrCat(candidate.name, kMix) == name) shape = &candidate;
@@ -185,7 +239,7 @@ absl::StatusOr<GgufFile> SyntheticModel(absl::string_view name) {
   std::string bytes = header.bytes() + metadata.bytes() + tensors.bytes();
   bytes.resize((bytes.size() + kAlignment - 1) / kAlignment * kAlignment);
 
-  // Pages of zeros that exist once they are written, which nobody may.
+  // Pages of zeros that exist once they are written.
   const size_t size = bytes.size() + tensors.data_bytes();
   void* address = mmap(nullptr, size, PROT_READ | PROT_WRITE,
                        MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
@@ -195,7 +249,13 @@ absl::StatusOr<GgufFile> SyntheticModel(absl::string_view name) {
   std::shared_ptr<const void> mapping(
       address, [size](const void* p) { munmap(const_cast<void*>(p), size); });
   std::memcpy(address, bytes.data(), bytes.size());
-  return GgufFile::ParseShared({static_cast<const uint8_t*>(address), size}, std::move(mapping));
+  PTXSMITH_ASSIGN_OR_RETURN(
+      GgufFile file,
+      GgufFile::ParseShared({static_cast<const uint8_t*>(address), size}, std::move(mapping)));
+  if (weights == SyntheticWeights::kRandom) {
+    for (const GgufTensor& tensor : file.tensors()) FillRandom(tensor);
+  }
+  return file;
 }
 
 }  // namespace ptxsmith

@@ -5,8 +5,7 @@
 //   PTXSMITH_ASSIGN_OR_RETURN(const GgufFile file, SyntheticModel("llama3-8b:q4_k_m"));
 //   PTXSMITH_ASSIGN_OR_RETURN(auto kernels, KernelsOf(file, device->profile(), {}));
 //
-// A pure function. The weights read as zero and take no memory until somebody writes them
-// elsewhere; there is no tokenizer.
+// A pure function. There is no tokenizer.
 #ifndef PTXSMITH_MODEL_SYNTHETIC_H_
 #define PTXSMITH_MODEL_SYNTHETIC_H_
 
@@ -19,9 +18,15 @@
 
 namespace ptxsmith {
 
+enum class SyntheticWeights {
+  kZero,    // take no memory
+  kRandom,  // as large as those of real models, every bit in use, so that nothing runs cooler
+};
+
 // "llama3-8b:q4_k_m": a shape and a mix of types as llama.cpp quantizes it. InvalidArgument names
 // what is known; ResourceExhausted when there are no addresses for so much memory.
-absl::StatusOr<GgufFile> SyntheticModel(absl::string_view name);
+absl::StatusOr<GgufFile> SyntheticModel(absl::string_view name,
+                                        SyntheticWeights weights = SyntheticWeights::kZero);
 
 // Names that SyntheticModel knows.
 std::vector<std::string> SyntheticModelNames();

@@ -94,7 +94,9 @@ class Transformer {
   uint32_t context() const { return context_; }  // positions there are
   const ModelConfig& config() const { return config_; }
   const Lowering& lowering() const { return *lowering_; }
+  const Weights& weights() const { return weights_; }
   uint64_t weight_bytes() const { return weights_.bytes(); }
+  const KvCache& kv_cache() const { return kv_cache_; }
   Stream& stream() { return stream_; }
   // The launches of a decoding step with its choice, for reports.
   const ptxsmith::Step& decode_step() const { return decode_.step; }

@@ -12,31 +12,30 @@
 #include "runtime/dry_device.h"
 #include "runtime/module_cache.h"
 #include "tools/command.h"
+#include "tools/open_model.h"
 #include "tools/progress.h"
 
 namespace ptxsmith {
 namespace {
 
 struct Options {
-  std::string model;
-  std::string arch;  // empty: of the first GPU here
-  uint32_t context = 0;
+  ModelOptions model;
+  std::string arch;  // empty: of the device
   int threads = 0;
 };
 
-absl::StatusOr<DeviceProfile> ProfileFor(const std::string& arch) {
-  if (!arch.empty()) return DryProfile(arch);
-  const absl::StatusOr<std::shared_ptr<Device>> gpu = Device::Open("cuda:0");
-  if (gpu.ok()) return (*gpu)->profile();
-  return absl::Status(gpu.status().code(), absl::StrCat(gpu.status().message(),
-                                                        "; name the GPU to compile for, such as "
-                                                        "--arch sm_90"));
+absl::StatusOr<DeviceProfile> ProfileFor(const Options& options) {
+  if (!options.arch.empty()) return DryProfile(options.arch);
+  PTXSMITH_ASSIGN_OR_RETURN(const std::shared_ptr<Device> device, OpenDevice(options.model.device));
+  if (!device->profile().emulated) return device->profile();
+  return absl::FailedPreconditionError(
+      "there is no GPU here; name the one to compile for, such as --arch sm_90");
 }
 
 absl::Status Warm(const Options& options) {
   PTXSMITH_ASSIGN_OR_RETURN(const DebugFlags flags, DebugFlags::FromEnvironment());
-  PTXSMITH_ASSIGN_OR_RETURN(const GgufFile file, GgufFile::Open(options.model));
-  PTXSMITH_ASSIGN_OR_RETURN(const DeviceProfile profile, ProfileFor(options.arch));
+  PTXSMITH_ASSIGN_OR_RETURN(const GgufFile file, GgufFile::Open(options.model.model));
+  PTXSMITH_ASSIGN_OR_RETURN(const DeviceProfile profile, ProfileFor(options));
   Compilation compilation;
   PTXSMITH_ASSIGN_OR_RETURN(compilation.compiler,
                             OpenPtxCompiler({profile.driver_version, flags.cuda_home}));
@@ -45,10 +44,8 @@ absl::Status Warm(const Options& options) {
   PTXSMITH_ASSIGN_OR_RETURN(compilation.disk, DiskCache::Open(std::move(disk)));
 
   const auto start = std::chrono::steady_clock::now();
-  TransformerOptions transformer;
-  transformer.context = options.context;
   PTXSMITH_ASSIGN_OR_RETURN(const std::vector<KernelSpec> kernels,
-                            KernelsOf(file, profile, transformer));
+                            KernelsOf(file, profile, TransformerOptionsOf(options.model)));
   ModuleCache cache(OpenDryDevice(profile), compilation);
   Progress progress("compile", kernels.size());
   PTXSMITH_RETURN_IF_ERROR(
@@ -75,11 +72,9 @@ void AddWarmCommand(CLI::App& app, absl::Status& result) {
   auto options = std::make_shared<Options>();
   CLI::App* command =
       app.add_subcommand("warm", "Compile the kernels of a model into the cache ahead of time");
-  command->add_option("-m,--model", options->model, "GGUF file")->required();
+  AddModelFlags(*command, options->model);
   command->add_option("--arch", options->arch,
-                      "GPU to compile for, such as sm_90; left out: the first one here");
-  command->add_option("-c,--ctx-size", options->context,
-                      "Positions of the context, as `run` will have it");
+                      "GPU to compile for, such as sm_90; left out: the device");
   command->add_option("-t,--threads", options->threads, "Compilations at a time; 0: all cores")
       ->check(CLI::Range(0, 1024));
   command->callback([options, &result] { result = Warm(*options); });
