@@ -25,6 +25,7 @@ class CudaDevice : public Device {
   explicit CudaDevice(std::shared_ptr<const DriverApi> api) { context_.api = std::move(api); }
   ~CudaDevice() override;
   absl::Status Init(int ordinal);
+  absl::Status Adopt(CUcontext context);
 
   const DeviceProfile& profile() const override { return profile_; }
   bool lost() const override { return context_.lost(); }
@@ -123,6 +124,7 @@ class CudaDevice : public Device {
   absl::Status FillProfile(int ordinal);
 
   CudaContext context_;
+  bool adopted_ = false;  // the context is the host program's
   DeviceProfile profile_;
 };
 
@@ -141,8 +143,17 @@ absl::Status CudaDevice::Init(int ordinal) {
                         "cuDevicePrimaryCtxRetain");
 }
 
+absl::Status CudaDevice::Adopt(CUcontext context) {
+  PTXSMITH_RETURN_IF_ERROR(context_.Check(api().Init(0), "cuInit"));
+  adopted_ = true;
+  context_.context = context;
+  PTXSMITH_RETURN_IF_ERROR(context_.MakeCurrent());
+  PTXSMITH_RETURN_IF_ERROR(context_.Check(api().CtxGetDevice(&context_.device), "cuCtxGetDevice"));
+  return FillProfile(context_.device);  // the driver's handles of devices are their ordinals
+}
+
 CudaDevice::~CudaDevice() {
-  if (context_.context == nullptr) return;
+  if (context_.context == nullptr || adopted_) return;
   LogFailure(
       context_.Check(api().DevicePrimaryCtxRelease(context_.device), "cuDevicePrimaryCtxRelease"));
 }
@@ -232,6 +243,18 @@ absl::StatusOr<std::shared_ptr<Device>> OpenCuda(int ordinal,
                                                  std::shared_ptr<const DriverApi> api) {
   auto device = std::make_shared<CudaDevice>(std::move(api));
   PTXSMITH_RETURN_IF_ERROR(device->Init(ordinal));
+  return device;
+}
+
+absl::StatusOr<std::shared_ptr<Device>> AdoptCuda(CUctx_st* context) {
+  PTXSMITH_ASSIGN_OR_RETURN(std::shared_ptr<const DriverApi> api, LoadDriverApi());
+  return AdoptCuda(context, std::move(api));
+}
+
+absl::StatusOr<std::shared_ptr<Device>> AdoptCuda(CUctx_st* context,
+                                                  std::shared_ptr<const DriverApi> api) {
+  auto device = std::make_shared<CudaDevice>(std::move(api));
+  PTXSMITH_RETURN_IF_ERROR(device->Adopt(context));
   return device;
 }
 

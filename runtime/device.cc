@@ -137,15 +137,22 @@ HostBuffer::~HostBuffer() {
 
 Stream::Stream(Stream&& other) noexcept = default;
 
+Stream Stream::Borrow(std::shared_ptr<Device> device, DeviceBackend::Handle handle) {
+  Stream stream(std::move(device), handle);
+  stream.borrowed_ = true;
+  return stream;
+}
+
 Stream& Stream::operator=(Stream&& other) noexcept {
   Stream taken(std::move(other));
   std::swap(device_, taken.device_);
   std::swap(handle_, taken.handle_);
+  std::swap(borrowed_, taken.borrowed_);
   return *this;
 }
 
 Stream::~Stream() {
-  if (device_ == nullptr) return;
+  if (device_ == nullptr || borrowed_) return;
   device_->LogFailure(device_->RawSynchronize(handle_));
   device_->LogFailure(device_->RawDestroyStream(handle_));
 }

@@ -101,8 +101,8 @@ class DeviceBackend {
   using Handle = uint64_t;
 
   virtual ~DeviceBackend() = default;
-  // Makes the device's context current on the calling thread, where other libraries of CUDA look for
-  // one. Unavailable on a device without.
+  // Makes the device's context current on the calling thread, where other libraries of CUDA look
+  // for one. Unavailable on a device without.
   virtual absl::Status RawEnterContext() = 0;
   virtual absl::StatusOr<DevicePtr> RawAllocate(uint64_t bytes, absl::string_view name) = 0;
   virtual absl::Status RawFree(DevicePtr ptr) = 0;
@@ -241,6 +241,9 @@ class Stream {
   Stream() = default;
   Stream(std::shared_ptr<Device> device, DeviceBackend::Handle handle)
       : device_(std::move(device)), handle_(handle) {}
+  // A stream of the host program, in the form of the device's driver (a CUstream). It is neither
+  // destroyed nor waited for and must outlive the result.
+  static Stream Borrow(std::shared_ptr<Device> device, DeviceBackend::Handle handle);
   Stream(Stream&& other) noexcept;
   Stream& operator=(Stream&& other) noexcept;
   ~Stream();
@@ -269,6 +272,7 @@ class Stream {
 
   std::shared_ptr<Device> device_;
   DeviceBackend::Handle handle_ = 0;
+  bool borrowed_ = false;
   GraphRecorder* recorder_ = nullptr;
 };
 

@@ -203,6 +203,28 @@ absl::Status UseEverything(const FakeDriver& fake, std::vector<std::string>& log
   return stream.Synchronize();
 }
 
+TEST(CudaDeviceTest, ContextsAndStreamsOfTheHostAreNotTaken) {
+  FakeDriver fake;
+  fake.device_count = 2;
+  {
+    ASSERT_OK_AND_ASSIGN(const auto device,
+                         AdoptCuda(reinterpret_cast<CUcontext>(0x2000), fake.api()));
+    EXPECT_EQ(device->profile().name, "cuda:1");
+    Stream stream = Stream::Borrow(device, 0x3000);
+    Stream moved;
+    moved = std::move(stream);
+    ASSERT_OK_AND_ASSIGN(const auto module, device->Load(SaxpySpec()));
+    ASSERT_OK_AND_ASSIGN(const Buffer y, device->Allocate(64, "y"));
+    ASSERT_OK_AND_ASSIGN(const BoundLaunch bound, Bind(module, {y, y, 2.0f, 16u}));
+    EXPECT_OK(Enqueue(bound, moved));
+  }
+  for (const char* call : {"cuDevicePrimaryCtxRetain", "cuDevicePrimaryCtxRelease",
+                           "cuStreamDestroy", "cuStreamSynchronize"}) {
+    EXPECT_EQ(fake.Count(call), 0u) << call;
+  }
+  EXPECT_THAT(fake.Live(), IsEmpty());
+}
+
 // The fake goes on after one fault; the device must not.
 TEST(CudaDeviceTest, AFaultEndsItsOwnDeviceAndIsLoggedOnce) {
   FakeDriver fake;

@@ -114,6 +114,11 @@ CUresult DevicePrimaryCtxRelease(CUdevice) {
   Fake().Adjust("context", -1);
   return Fake().Enter("cuDevicePrimaryCtxRelease");
 }
+CUresult CtxGetDevice(CUdevice* device) {
+  ENTER("cuCtxGetDevice");
+  *device = 1;
+  return CUDA_SUCCESS;
+}
 CUresult CtxSetCurrent(CUcontext context) {
   ENTER("cuCtxSetCurrent");
   return context == nullptr ? CUDA_ERROR_INVALID_CONTEXT : CUDA_SUCCESS;
