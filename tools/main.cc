@@ -28,6 +28,8 @@ int Run(int argc, char** argv) {
   absl::Status result;
   AddBenchCommand(app, result);
   AddBenchKernelCommand(app, result);
+  AddBenchJitCommand(app, result);
+  AddCacheCommand(app, result);
   AddDumpCommand(app, result);
   AddFuzzCommand(app, result);
   AddInspectCommand(app, result);
@@ -35,6 +37,7 @@ int Run(int argc, char** argv) {
   AddPerplexityCommand(app, result);
   AddRunCommand(app, result);
   AddTokenizeCommand(app, result);
+  AddWarmCommand(app, result);
 
   try {
     app.parse(argc, argv);
