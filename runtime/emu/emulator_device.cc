@@ -69,7 +69,7 @@ class EmulatorModule : public Module {
 class EmulatorDevice : public Device {
  public:
   EmulatorDevice(const Target& target, int threads) : emulator_(threads) {
-    profile_.name = absl::StrCat("emu:sm", target.sm);
+    profile_.name = absl::StrCat("emu:sm", target.sm, target.specific ? "a" : "");
     profile_.description = "PTX emulator";
     profile_.target = target;
     profile_.capability = target.sm;

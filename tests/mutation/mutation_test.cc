@@ -19,6 +19,7 @@
 #include "absl/strings/str_format.h"
 #include "absl/strings/strip.h"
 #include "gtest/gtest.h"
+#include "ptx_templates/absmax.h"
 #include "ptx_templates/argmax.h"
 #include "ptx_templates/attention.h"
 #include "ptx_templates/convert.h"
@@ -33,6 +34,7 @@
 #include "ptx_templates/gemv_q8_1.h"
 #include "ptx_templates/kv_append.h"
 #include "ptx_templates/layer_norm.h"
+#include "ptx_templates/quantize_e4m3.h"
 #include "ptx_templates/quantize_q8_1.h"
 #include "ptx_templates/rms_norm.h"
 #include "ptx_templates/rope.h"
@@ -223,6 +225,11 @@ std::vector<std::pair<absl::string_view, std::string>> Kernels() {
   kernels.push_back(Kernel(TopKSpec{1000, 10, 1, 128}));
   kernels.push_back(Kernel(ConvertSpec{QuantType::kF32, QuantType::kBF16, 1002, 64}));
   kernels.push_back(Kernel(ConvertSpec{QuantType::kF16, QuantType::kF32, 4096, 256}));
+  kernels.push_back(Kernel(ConvertSpec{QuantType::kF16, QuantType::kF32, 1002, 64, true}));
+  kernels.push_back(Kernel(QuantizeE4M3Spec{1002, E4M3Scaling::kNone, 64}));
+  kernels.push_back(Kernel(QuantizeE4M3Spec{4096, E4M3Scaling::kAbsmax, 256}));
+  kernels.push_back(Kernel(QuantizeE4M3Spec{1002, E4M3Scaling::kFactor, 64}));
+  kernels.push_back(Kernel(AbsmaxSpec{1000, 3, 128}));
   return kernels;
 }
 

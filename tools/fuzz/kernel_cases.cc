@@ -30,6 +30,8 @@ constexpr CaseFamily kFamilies[] = {
     {"softmax", SoftmaxCases, SoftmaxFuzz},
     {"top_k", TopKCases, TopKFuzz},
     {"convert", ConvertCases, ConvertFuzz},
+    {"quantize_e4m3", QuantizeE4M3Cases, QuantizeE4M3Fuzz},
+    {"absmax", AbsmaxCases, AbsmaxFuzz},
     {"attention_combine", AttentionCombineCases, AttentionCombineFuzz},
 };
 

@@ -47,6 +47,8 @@ std::vector<CaseMaker> BiasAddCases(uint64_t seed);
 std::vector<CaseMaker> ArgmaxCases(uint64_t seed);
 std::vector<CaseMaker> TopKCases(uint64_t seed);
 std::vector<CaseMaker> ConvertCases(uint64_t seed);
+std::vector<CaseMaker> QuantizeE4M3Cases(uint64_t seed);
+std::vector<CaseMaker> AbsmaxCases(uint64_t seed);
 std::vector<CaseMaker> AttentionCombineCases(uint64_t seed);
 
 FuzzFamily GemvFuzz();
@@ -75,6 +77,8 @@ FuzzFamily BiasAddFuzz();
 FuzzFamily ArgmaxFuzz();
 FuzzFamily TopKFuzz();
 FuzzFamily ConvertFuzz();
+FuzzFamily QuantizeE4M3Fuzz();
+FuzzFamily AbsmaxFuzz();
 FuzzFamily AttentionCombineFuzz();
 
 struct CaseFamily {
