@@ -142,11 +142,18 @@ absl::StatusOr<GgufFile> GgufFile::Open(const std::string& path) {
   const size_t size = info.st_size;
   std::shared_ptr<const void> mapping(
       address, [size](const void* p) { munmap(const_cast<void*>(p), size); });
-  absl::StatusOr<GgufFile> file = Parse({static_cast<const uint8_t*>(address), size});
+  absl::StatusOr<GgufFile> file =
+      ParseShared({static_cast<const uint8_t*>(address), size}, std::move(mapping));
   if (!file.ok()) {
     return absl::Status(file.status().code(), absl::StrCat(path, ": ", file.status().message()));
   }
-  file->mapping_ = std::move(mapping);
+  return file;
+}
+
+absl::StatusOr<GgufFile> GgufFile::ParseShared(absl::Span<const uint8_t> bytes,
+                                               std::shared_ptr<const void> owner) {
+  absl::StatusOr<GgufFile> file = Parse(bytes);
+  if (file.ok()) file->mapping_ = std::move(owner);
   return file;
 }
 

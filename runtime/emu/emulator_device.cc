@@ -84,6 +84,9 @@ class EmulatorDevice : public Device {
   const DeviceProfile& profile() const override { return profile_; }
   absl::StatusOr<std::shared_ptr<const Module>> Load(const KernelSpec& spec) override;
 
+  absl::Status RawEnterContext() override {
+    return absl::UnavailableError(absl::StrCat(profile_.name, " has no CUDA context"));
+  }
   absl::StatusOr<DevicePtr> RawAllocate(uint64_t bytes, absl::string_view name) override {
     return memory_.Allocate(bytes, name);
   }

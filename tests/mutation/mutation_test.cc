@@ -5,7 +5,8 @@
 //   equivalent  when it gives the bits of the original for these inputs and for two more seeds of
 //               them (a dropped barrier never is);
 //   survived    otherwise.
-// At least 95 % of those that are not equivalent must be killed, and every dropped barrier.
+// At least 95 % of those that are not equivalent must be killed, of every family too, and every
+// dropped barrier. The families are those of the registry, each with a kernel at least.
 
 #include <atomic>
 #include <iostream>
@@ -20,6 +21,7 @@
 #include "absl/strings/strip.h"
 #include "gtest/gtest.h"
 #include "ptx_templates/absmax.h"
+#include "ptx_templates/advance.h"
 #include "ptx_templates/argmax.h"
 #include "ptx_templates/attention.h"
 #include "ptx_templates/convert.h"
@@ -36,6 +38,7 @@
 #include "ptx_templates/layer_norm.h"
 #include "ptx_templates/quantize_e4m3.h"
 #include "ptx_templates/quantize_q8_1.h"
+#include "ptx_templates/registry.h"
 #include "ptx_templates/rms_norm.h"
 #include "ptx_templates/rope.h"
 #include "ptx_templates/softmax.h"
@@ -200,6 +203,7 @@ std::vector<std::pair<absl::string_view, std::string>> Kernels() {
   kernels.push_back(Kernel(AttentionSpec{4, 2, 32, 64, 4}));
   kernels.push_back(Kernel(AttentionSpec{4, 2, 64, 64, 4}));
   kernels.push_back(Kernel(ArgmaxSpec{1000, 128}));
+  kernels.push_back(Kernel(AdvanceSpec{33, 4}));
   kernels.push_back(Kernel(RopeSpec{RopePairing::kAdjacent, 3, 80, 32, 2}));
   kernels.push_back(Kernel(RopeSpec{RopePairing::kHalfSplit, 2, 64, 64, std::nullopt}));
   kernels.push_back(Kernel(KvAppendSpec{1, 80, 100, 3}));
@@ -280,24 +284,33 @@ TEST(MutationTest, TheKernelTestsNoticeMutants) {
   }
   for (std::thread& thread : threads) thread.join();
 
-  std::map<absl::string_view, Row> rows;
+  std::map<absl::string_view, Row> kinds;
+  std::map<std::string, Row> families;
   Row total;
   for (const Job& job : jobs) {
-    ++rows[job.mutant.kind].count[job.fate];
+    ++kinds[job.mutant.kind].count[job.fate];
+    ++families[job.subject->spec.entry].count[job.fate];
     ++total.count[job.fate];
     if (job.fate != Fate::kSurvived) continue;
     std::cout << "survived: " << job.subject->name << "\n  line " << job.mutant.line + 1 << ":"
               << job.mutant.before << "\n  " << job.mutant.kind << ":" << job.mutant.after << "\n";
   }
-  std::cout << absl::StrFormat("%-26s %8s %10s %6s %6s %8s %8s\n", "kind", "invalid", "equivalent",
-                               "fault", "wrong", "survived", "killed");
-  for (auto& [kind, row] : rows) std::cout << row.Text(kind);
+  const std::string columns = absl::StrFormat("%8s %10s %6s %6s %8s %8s\n", "invalid", "equivalent",
+                                              "fault", "wrong", "survived", "killed");
+  std::cout << absl::StrFormat("%-26s ", "kind") << columns;
+  for (auto& [kind, row] : kinds) std::cout << row.Text(kind);
+  std::cout << absl::StrFormat("\n%-26s ", "family") << columns;
+  for (auto& [family, row] : families) std::cout << row.Text(family);
   std::cout << total.Text("all");
 
   EXPECT_GT(total.killed(), 500);
   EXPECT_GE(total.rate(), 0.95);
-  EXPECT_GT(rows[kDropBarrier].killed(), 0);
-  EXPECT_EQ(rows[kDropBarrier].count[Fate::kSurvived], 0);
+  for (const Family& family : AllFamilies()) {
+    EXPECT_GE(families[std::string(family.name)].rate(), 0.95) << family.name;
+    EXPECT_GT(families[std::string(family.name)].killed(), 0) << family.name;
+  }
+  EXPECT_GT(kinds[kDropBarrier].killed(), 0);
+  EXPECT_EQ(kinds[kDropBarrier].count[Fate::kSurvived], 0);
 }
 
 }  // namespace

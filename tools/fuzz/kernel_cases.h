@@ -45,11 +45,14 @@ std::vector<CaseMaker> MultiplyCases(uint64_t seed);
 std::vector<CaseMaker> ResidualAddCases(uint64_t seed);
 std::vector<CaseMaker> BiasAddCases(uint64_t seed);
 std::vector<CaseMaker> ArgmaxCases(uint64_t seed);
+std::vector<CaseMaker> AdvanceCases(uint64_t seed);
 std::vector<CaseMaker> TopKCases(uint64_t seed);
 std::vector<CaseMaker> ConvertCases(uint64_t seed);
 std::vector<CaseMaker> QuantizeE4M3Cases(uint64_t seed);
 std::vector<CaseMaker> AbsmaxCases(uint64_t seed);
 std::vector<CaseMaker> AttentionCombineCases(uint64_t seed);
+std::vector<CaseMaker> PrefillAttentionCases(uint64_t seed);
+std::vector<CaseMaker> GluHalfCases(uint64_t seed);
 
 FuzzFamily GemvFuzz();
 FuzzFamily GemvQ8_1Fuzz();
@@ -75,11 +78,14 @@ FuzzFamily MultiplyFuzz();
 FuzzFamily ResidualAddFuzz();
 FuzzFamily BiasAddFuzz();
 FuzzFamily ArgmaxFuzz();
+FuzzFamily AdvanceFuzz();
 FuzzFamily TopKFuzz();
 FuzzFamily ConvertFuzz();
 FuzzFamily QuantizeE4M3Fuzz();
 FuzzFamily AbsmaxFuzz();
 FuzzFamily AttentionCombineFuzz();
+FuzzFamily PrefillAttentionFuzz();
+FuzzFamily GluHalfFuzz();
 
 struct CaseFamily {
   absl::string_view name;  // of the registry
