@@ -8,6 +8,7 @@
 // At least 95 % of those that are not equivalent must be killed, of every family too, and every
 // dropped barrier. The families are those of the registry, each with a kernel at least.
 
+#include <algorithm>
 #include <atomic>
 #include <iostream>
 #include <map>
@@ -234,6 +235,12 @@ std::vector<std::pair<absl::string_view, std::string>> Kernels() {
   kernels.push_back(Kernel(QuantizeE4M3Spec{4096, E4M3Scaling::kAbsmax, 256}));
   kernels.push_back(Kernel(QuantizeE4M3Spec{1002, E4M3Scaling::kFactor, 64}));
   kernels.push_back(Kernel(AbsmaxSpec{1000, 3, 128}));
+  // The first variant of every family not yet there.
+  for (const Family& family : AllFamilies()) {
+    const bool there = std::any_of(kernels.begin(), kernels.end(),
+                                   [&](const auto& kernel) { return kernel.first == family.name; });
+    if (!there) kernels.emplace_back(family.name, family.variants().front());
+  }
   return kernels;
 }
 
