@@ -141,7 +141,7 @@ void AddFuzzCommand(CLI::App& app, absl::Status& result) {
       ->capture_default_str();
   command
       ->add_option("--schedule", options->schedule,
-                   "Order of the emulator's warps and lanes: natural or random")
+                   "Order of the emulator's warps, lanes and copies: natural or random")
       ->check(CLI::IsMember({"natural", "random"}))
       ->capture_default_str();
   command->add_option("--json", options->json, "Also write the summary to this file");
