@@ -28,7 +28,10 @@ class CudaDevice : public Device {
 
   const DeviceProfile& profile() const override { return profile_; }
   absl::StatusOr<std::shared_ptr<const Module>> Load(const KernelSpec& spec) override {
-    return CudaModule::Load(shared_from_this(), context_, spec);
+    return CudaModule::Load(shared_from_this(), context_, spec, kOptimizeFully);
+  }
+  absl::StatusOr<std::shared_ptr<const Module>> LoadUnoptimized(const KernelSpec& spec) override {
+    return CudaModule::Load(shared_from_this(), context_, spec, kOptimizeNothing);
   }
 
   absl::Status RawEnterContext() override { return context_.MakeCurrent(); }

@@ -33,12 +33,13 @@ absl::Status CheckAgainstDevice(const DeviceProfile& profile, const KernelSpec& 
 
 absl::StatusOr<std::shared_ptr<const CudaModule>> CudaModule::Load(std::shared_ptr<Device> device,
                                                                    const CudaContext& context,
-                                                                   const KernelSpec& spec) {
+                                                                   const KernelSpec& spec,
+                                                                   int optimization) {
   PTXSMITH_RETURN_IF_ERROR(CheckAgainstDevice(device->profile(), spec));
   PTXSMITH_RETURN_IF_ERROR(context.MakeCurrent());
   const auto start = std::chrono::steady_clock::now();
   auto module = std::make_shared<CudaModule>(std::move(device), context, spec);
-  PTXSMITH_RETURN_IF_ERROR(module->Compile());
+  PTXSMITH_RETURN_IF_ERROR(module->Compile(optimization));
   PTXSMITH_RETURN_IF_ERROR(module->PrepareFunction());
   module->info_.milliseconds =
       std::chrono::duration<double, std::milli>(std::chrono::steady_clock::now() - start).count();
@@ -50,14 +51,15 @@ CudaModule::~CudaModule() {
   device_->LogFailure(context_.Release(context_.api->ModuleUnload, module_, "cuModuleUnload"));
 }
 
-absl::Status CudaModule::Compile() {
+absl::Status CudaModule::Compile(int optimization) {
   std::string info(kLogBytes, '\0');
   std::string error(kLogBytes, '\0');
-  CUjit_option options[] = {CU_JIT_INFO_LOG_BUFFER, CU_JIT_INFO_LOG_BUFFER_SIZE_BYTES,
+  CUjit_option options[] = {CU_JIT_INFO_LOG_BUFFER,  CU_JIT_INFO_LOG_BUFFER_SIZE_BYTES,
                             CU_JIT_ERROR_LOG_BUFFER, CU_JIT_ERROR_LOG_BUFFER_SIZE_BYTES,
-                            CU_JIT_LOG_VERBOSE};
-  void* values[] = {info.data(), OptionValue(info.size()), error.data(), OptionValue(error.size()),
-                    OptionValue(1)};
+                            CU_JIT_LOG_VERBOSE,      CU_JIT_OPTIMIZATION_LEVEL};
+  void* values[] = {info.data(),    OptionValue(info.size()),
+                    error.data(),   OptionValue(error.size()),
+                    OptionValue(1), OptionValue(static_cast<uintptr_t>(optimization))};
   const CUresult result = context_.api->ModuleLoadDataEx(&module_, spec_.ptx.c_str(),
                                                          std::size(options), options, values);
   // The sizes that come back are unreliable across drivers; both texts end at their NUL.

@@ -1,7 +1,7 @@
 // A kernel compiled by the CUDA driver. Made by CudaDevice::Load, launched by CudaDevice.
 //
 //   PTXSMITH_ASSIGN_OR_RETURN(std::shared_ptr<const CudaModule> module,
-//                             CudaModule::Load(device, context, spec));
+//                             CudaModule::Load(device, context, spec, kOptimizeFully));
 //   context.api->LaunchKernel(module->function(), ...);
 //
 // Immutable; usable from any thread.
@@ -16,13 +16,18 @@
 
 namespace ptxsmith {
 
+// CU_JIT_OPTIMIZATION_LEVEL.
+constexpr int kOptimizeNothing = 0;
+constexpr int kOptimizeFully = 4;
+
 class CudaModule : public Module {
  public:
   // `device` owns `context` and is kept alive by the module. The driver's loader is not called for
   // a kernel the device cannot take: FailedPrecondition names the kernel, its need and the limit.
   static absl::StatusOr<std::shared_ptr<const CudaModule>> Load(std::shared_ptr<Device> device,
                                                                 const CudaContext& context,
-                                                                const KernelSpec& spec);
+                                                                const KernelSpec& spec,
+                                                                int optimization);
   CudaModule(std::shared_ptr<Device> device, const CudaContext& context, const KernelSpec& spec)
       : device_(std::move(device)), context_(context), spec_(spec) {}
   CudaModule(const CudaModule&) = delete;
@@ -34,7 +39,7 @@ class CudaModule : public Module {
   CUfunction function() const { return function_; }
 
  private:
-  absl::Status Compile();
+  absl::Status Compile(int optimization);
   absl::Status PrepareFunction();
 
   const std::shared_ptr<Device> device_;

@@ -98,8 +98,8 @@ class DeviceBackend {
   using Handle = uint64_t;
 
   virtual ~DeviceBackend() = default;
-  // Makes the device's context current on the calling thread, where other libraries of CUDA look for
-  // one. Unavailable on a device without.
+  // Makes the device's context current on the calling thread, where other libraries of CUDA look
+  // for one. Unavailable on a device without.
   virtual absl::Status RawEnterContext() = 0;
   virtual absl::StatusOr<DevicePtr> RawAllocate(uint64_t bytes, absl::string_view name) = 0;
   virtual absl::Status RawFree(DevicePtr ptr) = 0;
@@ -162,6 +162,11 @@ class Device : public DeviceBackend, public std::enable_shared_from_this<Device>
   // gives InvalidArgument with the compiler's log, each line it names shown with the C++ that
   // emitted it.
   virtual absl::StatusOr<std::shared_ptr<const Module>> Load(const KernelSpec& spec) = 0;
+  // The same without the compiler's optimisations, where there is a compiler: a kernel that then
+  // gives something else is wrong, or the compiler is.
+  virtual absl::StatusOr<std::shared_ptr<const Module>> LoadUnoptimized(const KernelSpec& spec) {
+    return Load(spec);
+  }
 
  private:
   DebugFlags debug_;
