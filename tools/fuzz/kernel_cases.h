@@ -52,6 +52,7 @@ std::vector<CaseMaker> QuantizeE4M3Cases(uint64_t seed);
 std::vector<CaseMaker> AbsmaxCases(uint64_t seed);
 std::vector<CaseMaker> AttentionCombineCases(uint64_t seed);
 std::vector<CaseMaker> PrefillAttentionCases(uint64_t seed);
+std::vector<CaseMaker> GemmHalfCases(uint64_t seed);
 std::vector<CaseMaker> GluHalfCases(uint64_t seed);
 
 FuzzFamily GemvFuzz();
@@ -85,6 +86,7 @@ FuzzFamily QuantizeE4M3Fuzz();
 FuzzFamily AbsmaxFuzz();
 FuzzFamily AttentionCombineFuzz();
 FuzzFamily PrefillAttentionFuzz();
+FuzzFamily GemmHalfFuzz();
 FuzzFamily GluHalfFuzz();
 
 struct CaseFamily {
