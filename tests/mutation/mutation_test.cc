@@ -168,7 +168,7 @@ Fate FateOf(emu::Emulator& emulator, const Subject& subject, const Mutant& mutan
     absl::StatusOr<Outcome> outcome;
     bool noticed = false;
     // What a barrier is for may need another order of the threads to show.
-    const uint64_t schedules = mutant.kind == kDropBarrier ? 10 : 1;
+    const uint64_t schedules = mutant.kind == kDropBarrier ? 200 : 1;
     for (; options.schedule_seed < schedules && !noticed; ++options.schedule_seed) {
       outcome = RunText(emulator, *program, subject.spec, input.test, options);
       noticed = !outcome.ok() || !input.test.check(outcome->after);
