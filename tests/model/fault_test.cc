@@ -107,10 +107,14 @@ TEST_P(ModelFaultTest, EachCallMayFail) {
     if (!outcome.opened) continue;
     if (GetParam().ends_context) {
       ASSERT_LE(outcome.logs.size(), 1u) << outcome.said();
-      if (i < clean.calls) ASSERT_TRUE(outcome.lost && !outcome.afterwards.ok());
+      if (i < clean.calls) {
+        ASSERT_TRUE(outcome.lost && !outcome.afterwards.ok());
+      }
     } else {
       ASSERT_FALSE(outcome.lost);
-      if (i < clean.calls) ASSERT_OK(outcome.afterwards);
+      if (i < clean.calls) {
+        ASSERT_OK(outcome.afterwards);
+      }
     }
   }
 }
