@@ -61,6 +61,7 @@ absl::StatusOr<OpenedTransformer> OpenTransformer(const ModelOptions& options, c
     uint64_t shown = 0;
     TransformerOptions transformer;
     transformer.context = options.context;
+    transformer.slots = options.slots;
     transformer.batch = options.batch;
     transformer.kv_type = options.kv_type;
     transformer.progress = [&](uint64_t done, uint64_t) {

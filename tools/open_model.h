@@ -24,6 +24,7 @@ struct ModelOptions {
   std::string model;
   std::string device = "auto";
   uint32_t context = 0;
+  uint32_t slots = TransformerOptions().slots;
   uint32_t batch = TransformerOptions().batch;
   QuantType kv_type = TransformerOptions().kv_type;
 };
