@@ -134,8 +134,9 @@ class Transformer {
   uint64_t weight_bytes() const { return weights_.bytes(); }
   const KvCache& kv_cache() const { return kv_cache_; }
   Stream& stream() { return stream_; }
-  // The launches of a decoding step with its choice, for reports.
-  const ptxsmith::Step& decode_step() const { return decode_.step; }
+  // The launches of a decoding step up to its logits, for reports. Run again it writes what it
+  // wrote before.
+  const ptxsmith::Step& decode_step() const { return step_logits_.step; }
 
  private:
   // A step and, when it is run often, its graph.

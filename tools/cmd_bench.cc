@@ -18,6 +18,7 @@
 #include "tools/command.h"
 #include "tools/model_bench.h"
 #include "tools/open_model.h"
+#include "tools/step_profile.h"
 
 namespace ptxsmith {
 namespace {
@@ -32,6 +33,7 @@ struct Options {
   std::vector<uint32_t> depths = {0};
   std::vector<uint32_t> sequences = {1};
   uint32_t repeats = 5;
+  bool profile = false;
   std::string format = "md";
 };
 
@@ -227,6 +229,11 @@ absl::Status RunTests(const Options& options, const GgufFile& file,
     if (options.format == "md") PrintRow(subject, result);
     if (options.format == "csv") PrintCsv(all.back(), all.size() == 1);
   }
+  if (!options.profile || model.slots > 1) return absl::OkStatus();
+  PTXSMITH_RETURN_IF_ERROR(opened.model->Rewind(opened.model->length() - 1));
+  PTXSMITH_RETURN_IF_ERROR(opened.model->Step(0, /*want_logits=*/true));
+  PTXSMITH_ASSIGN_OR_RETURN(const StepProfile profile, ProfileStep(*opened.model, read_bandwidth));
+  std::fprintf(stderr, "\n%s", profile.Table().c_str());
   return absl::OkStatus();
 }
 
@@ -288,6 +295,8 @@ void AddBenchCommand(CLI::App& app, absl::Status& result) {
   command->add_option("-r,--repetitions", options->repeats, "Runs of each test")
       ->check(CLI::Range(1, 1000))
       ->capture_default_str();
+  command->add_flag("--profile", options->profile,
+                    "Then print where the time of a step goes, kernel by kernel");
   command->add_option("-o,--output", options->format, "md, csv or json")
       ->check(CLI::IsMember({"md", "csv", "json"}))
       ->capture_default_str();
