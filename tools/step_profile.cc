@@ -22,7 +22,7 @@ absl::StatusOr<double> TimePrefix(Transformer& model, size_t count) {
   const std::vector<StepKernel>& kernels = model.decode_step().kernels();
   PTXSMITH_ASSIGN_OR_RETURN(const Graph graph, Graph::Record(stream, Graph::Method::kCapture, [&] {
                               for (size_t i = 0; i < count; ++i) {
-                                PTXSMITH_RETURN_IF_ERROR(Enqueue(kernels[i].launch, stream));
+                                PTXSMITH_RETURN_IF_ERROR(kernels[i].Enqueue(stream));
                               }
                               return absl::OkStatus();
                             }));
