@@ -10,6 +10,9 @@ namespace ptxsmith {
 absl::StatusOr<StagedUpload> StagedUpload::Create(Device& device, Stream& stream,
                                                   uint64_t piece_bytes) {
   StagedUpload upload(stream, piece_bytes);
+  // Copies that are done, or never will be, when they return gain nothing by a detour.
+  upload.direct_ = device.profile().emulated || device.profile().dry;
+  if (upload.direct_) return upload;
   for (Piece& piece : upload.pieces_) {
     PTXSMITH_ASSIGN_OR_RETURN(piece.memory, device.AllocateHost(piece_bytes));
     PTXSMITH_ASSIGN_OR_RETURN(piece.sent, device.NewEvent());
@@ -18,6 +21,7 @@ absl::StatusOr<StagedUpload> StagedUpload::Create(Device& device, Stream& stream
 }
 
 absl::Status StagedUpload::Copy(BufferView to, const void* from, uint64_t bytes) {
+  if (direct_) return stream_->CopyToDevice(to, from, bytes);
   for (uint64_t at = 0; at < bytes; at += piece_bytes_) {
     Piece& piece = pieces_[next_];
     next_ = (next_ + 1) % pieces_.size();

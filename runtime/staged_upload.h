@@ -41,6 +41,7 @@ class StagedUpload {
 
   Stream* stream_;
   uint64_t piece_bytes_;
+  bool direct_ = false;
   std::array<Piece, 2> pieces_;
   size_t next_ = 0;
 };
