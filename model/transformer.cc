@@ -61,6 +61,7 @@ absl::StatusOr<std::unique_ptr<Transformer>> Transformer::Load(const GgufFile& f
 
 absl::Status Transformer::Prepare(ModuleCache& cache, const TransformerOptions& options) {
   Device& device = *cache.device();
+  profile_ = options.profile != nullptr ? options.profile : std::make_shared<GpuProfile>();
   graphs_ = device.debug().level < 2 && !device.debug().sync;
   // Of batches and of prompts; logits are wanted of all rows of a batch.
   const uint32_t logit_rows = std::min(std::max(batch_, slots()), kMaxGemvTokens);
@@ -91,7 +92,7 @@ absl::Status Transformer::Prepare(ModuleCache& cache, const TransformerOptions& 
   }
   logits_.resize(uint64_t{logit_rows} * config_.vocab_size);
 
-  const ModelParts parts{config_, weights_, kv_cache_, io_, rope_rates_, cache};
+  const ModelParts parts{config_, weights_, kv_cache_, io_, rope_rates_, cache, *profile_};
   PTXSMITH_ASSIGN_OR_RETURN(lowering_, NewPlainLowering(parts));
   PTXSMITH_RETURN_IF_ERROR(PreparePrompts(parts, options));
   PTXSMITH_RETURN_IF_ERROR(MakeProgram({.logits = LogitRows::kNone}, &step_));
