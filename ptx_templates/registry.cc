@@ -5,6 +5,7 @@
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_join.h"
 #include "codegen/status_macros.h"
+#include "ptx_templates/absmax.h"
 #include "ptx_templates/advance.h"
 #include "ptx_templates/argmax.h"
 #include "ptx_templates/attention.h"
@@ -22,6 +23,7 @@
 #include "ptx_templates/glu_half.h"
 #include "ptx_templates/kv_append.h"
 #include "ptx_templates/layer_norm.h"
+#include "ptx_templates/quantize_e4m3.h"
 #include "ptx_templates/prefill_attention.h"
 #include "ptx_templates/quantize_q8_1.h"
 #include "ptx_templates/rms_norm.h"
@@ -79,6 +81,8 @@ constexpr Family kFamilies[] = {
     MakeFamily<AdvanceSpec, BuildAdvance, AdvanceVariants>(),
     MakeFamily<TopKSpec, BuildTopK, TopKVariants>(),
     MakeFamily<ConvertSpec, BuildConvert, ConvertVariants>(),
+    MakeFamily<QuantizeE4M3Spec, BuildQuantizeE4M3, QuantizeE4M3Variants>(),
+    MakeFamily<AbsmaxSpec, BuildAbsmax, AbsmaxVariants>(),
 };
 
 }  // namespace

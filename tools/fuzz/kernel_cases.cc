@@ -34,6 +34,8 @@ constexpr CaseFamily kFamilies[] = {
     {"advance", AdvanceCases, AdvanceFuzz},
     {"top_k", TopKCases, TopKFuzz},
     {"convert", ConvertCases, ConvertFuzz},
+    {"quantize_e4m3", QuantizeE4M3Cases, QuantizeE4M3Fuzz},
+    {"absmax", AbsmaxCases, AbsmaxFuzz},
     {"attention_combine", AttentionCombineCases, AttentionCombineFuzz},
 };
 
