@@ -72,7 +72,7 @@ GemmSpec DefaultGemmSpec(const GemvProblem& p) {
 GemmHalfSpec DefaultGemmHalfSpec(uint32_t k, uint32_t n, uint32_t m, const Target& target) {
   constexpr uint32_t kBlocks = 128;
   GemmHalfSpec spec{k, n, std::nullopt};
-  spec.depth = k % 64 == 0 ? 64 : 32;
+  spec.depth = k % 64 == 0 && target.sm >= 80 ? 64 : 32;
   const auto blocks = [&](uint32_t token_warps, uint32_t row_warps) {
     return ((m - 1) / (64 * token_warps) + 1) * uint64_t{(n - 1) / (64 * row_warps) + 1};
   };
