@@ -24,11 +24,13 @@ struct ModelOptions {
   std::string model;
   std::string device = "auto";
   uint32_t context = 0;
+  uint32_t slots = TransformerOptions().slots;
   uint32_t batch = TransformerOptions().batch;
   QuantType kv_type = TransformerOptions().kv_type;
+  std::string gpu_profile;  // a file of `ptxsmith tune`; empty: none
 };
 
-// --device, -c, --ubatch-size, --cache-type
+// --device, -c, --ubatch-size, --cache-type, --gpu-profile
 void AddDeviceFlags(CLI::App& command, ModelOptions& options);
 // The same and -m.
 void AddModelFlags(CLI::App& command, ModelOptions& options);
