@@ -12,6 +12,7 @@
 #include "model/kernel_list.h"
 #include "runtime/debug_flags.h"
 #include "runtime/device.h"
+#include "tools/profile_file.h"
 #include "tools/progress.h"
 
 namespace ptxsmith {
@@ -32,6 +33,7 @@ void AddDeviceFlags(CLI::App& command, ModelOptions& options) {
       ->transform(CLI::CheckedTransformer(
           std::map<std::string, QuantType>{{"f16", QuantType::kF16}, {"q8_0", QuantType::kQ8_0}}))
       ->default_str("f16");
+  command.add_option("--gpu-profile", options.gpu_profile, "What `ptxsmith tune` measured");
 }
 
 void AddModelFlags(CLI::App& command, ModelOptions& options) {
@@ -67,11 +69,21 @@ std::string Origins(const CacheStats& stats) {
 
 }  // namespace
 
-TransformerOptions TransformerOptionsOf(const ModelOptions& options) {
+absl::StatusOr<TransformerOptions> TransformerOptionsOf(const ModelOptions& options,
+                                                        const DeviceProfile& device) {
   TransformerOptions transformer;
   transformer.context = options.context;
+  transformer.slots = options.slots;
   transformer.batch = options.batch;
   transformer.kv_type = options.kv_type;
+  if (options.gpu_profile.empty()) return transformer;
+  size_t ignored = 0;
+  PTXSMITH_ASSIGN_OR_RETURN(GpuProfile profile, ReadProfile(options.gpu_profile, device, &ignored));
+  if (ignored > 0) {
+    std::fprintf(stderr, "profile  %zu choices of %s do not hold for this device or program\n",
+                 ignored, options.gpu_profile.c_str());
+  }
+  transformer.profile = std::make_shared<const GpuProfile>(std::move(profile));
   return transformer;
 }
 
@@ -93,7 +105,8 @@ absl::StatusOr<OpenedTransformer> OpenTransformer(const ModelOptions& options, c
                                                   std::shared_ptr<Device> device) {
   const auto start = std::chrono::steady_clock::now();
   auto cache = std::make_unique<ModuleCache>(device, CompilationFor(*device));
-  TransformerOptions transformer = TransformerOptionsOf(options);
+  PTXSMITH_ASSIGN_OR_RETURN(TransformerOptions transformer,
+                            TransformerOptionsOf(options, device->profile()));
   PTXSMITH_ASSIGN_OR_RETURN(const double compile_ms, CompileAll(file, transformer, *cache));
   std::unique_ptr<Transformer> model;
   {
