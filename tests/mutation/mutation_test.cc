@@ -90,6 +90,8 @@ absl::StatusOr<Outcome> RunText(emu::Emulator& emulator,
   emu::LaunchConfig config;
   config.block = spec.launch.block;
   config.params = pointers.data();
+  config.dynamic_shared = spec.dynamic_shared;
+  config.cooperative = spec.launch.cooperative;
   for (size_t d = 0; d < 3; ++d) {
     PTXSMITH_ASSIGN_OR_RETURN(const uint64_t blocks, spec.launch.grid[d].Evaluate(values));
     config.grid[d] = static_cast<uint32_t>(blocks);
