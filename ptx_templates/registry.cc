@@ -23,6 +23,7 @@
 #include "ptx_templates/kv_append.h"
 #include "ptx_templates/layer_norm.h"
 #include "ptx_templates/prefill_attention.h"
+#include "ptx_templates/quantize_e4m3.h"
 #include "ptx_templates/quantize_q8_1.h"
 #include "ptx_templates/rms_norm.h"
 #include "ptx_templates/rope.h"
@@ -56,6 +57,7 @@ constexpr Family kFamilies[] = {
     MakeFamily<GemmSpec, BuildGemm, GemmVariants>(),
     MakeFamily<GemmHalfSpec, BuildGemmHalf, GemmHalfVariants>(),
     MakeFamily<QuantizeQ8_1Spec, BuildQuantizeQ8_1, QuantizeQ8_1Variants>(),
+    MakeFamily<QuantizeE4M3Spec, BuildQuantizeE4M3, QuantizeE4M3Variants>(),
     MakeFamily<DequantizeSpec, BuildDequantize, DequantizeVariants>(),
     MakeFamily<RmsNormSpec, BuildRmsNorm, RmsNormVariants>(),
     MakeFamily<LayerNormSpec, BuildLayerNorm, LayerNormVariants>(),

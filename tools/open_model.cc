@@ -29,6 +29,15 @@ void AddDeviceFlags(CLI::App& command, ModelOptions& options) {
       ->transform(CLI::CheckedTransformer(
           std::map<std::string, QuantType>{{"f16", QuantType::kF16}, {"q8_0", QuantType::kQ8_0}}))
       ->default_str("f16");
+  command
+      .add_option("--prompt-weights", options.prompt_weights,
+                  "What prompts are multiplied with: file (expanded for every prompt), or copies "
+                  "kept as f16 or e4m3 (FP8, less exact)")
+      ->transform(CLI::CheckedTransformer(
+          std::map<std::string, PromptWeights>{{"file", PromptWeights::kExpanded},
+                                               {"f16", PromptWeights::kHalf},
+                                               {"e4m3", PromptWeights::kE4M3}}))
+      ->default_str("file");
 }
 
 void AddModelFlags(CLI::App& command, ModelOptions& options) {
@@ -63,6 +72,7 @@ absl::StatusOr<OpenedTransformer> OpenTransformer(const ModelOptions& options, c
     transformer.context = options.context;
     transformer.batch = options.batch;
     transformer.kv_type = options.kv_type;
+    transformer.prompt_weights = options.prompt_weights;
     transformer.progress = [&](uint64_t done, uint64_t) {
       progress.Advance(done / kStep - shown);
       shown = done / kStep;

@@ -26,9 +26,10 @@ struct ModelOptions {
   uint32_t context = 0;
   uint32_t batch = TransformerOptions().batch;
   QuantType kv_type = TransformerOptions().kv_type;
+  PromptWeights prompt_weights = TransformerOptions().prompt_weights;
 };
 
-// --device, -c, --ubatch-size, --cache-type
+// --device, -c, --ubatch-size, --cache-type, --prompt-weights
 void AddDeviceFlags(CLI::App& command, ModelOptions& options);
 // The same and -m.
 void AddModelFlags(CLI::App& command, ModelOptions& options);
