@@ -153,7 +153,7 @@ absl::StatusOr<GgufFile> GgufFile::Open(const std::string& path) {
 absl::StatusOr<GgufFile> GgufFile::ParseShared(absl::Span<const uint8_t> bytes,
                                                std::shared_ptr<const void> owner) {
   absl::StatusOr<GgufFile> file = Parse(bytes);
-  if (file.ok()) file->mapping_ = std::move(owner);
+  if (file.ok()) file->owner_ = std::move(owner);
   return file;
 }
 

@@ -121,7 +121,7 @@ class GgufFile {
   template <class T>
   absl::StatusOr<std::vector<T>> GetArray(absl::string_view key, absl::string_view kind) const;
 
-  std::shared_ptr<const void> mapping_;  // null when parsed from a span
+  std::shared_ptr<const void> owner_;  // of the bytes; null when the caller keeps them
   uint64_t size_ = 0;
   uint32_t version_ = 0;
   std::vector<GgufEntry> entries_;

@@ -10,7 +10,10 @@
 
 #include <memory>
 
+#include "absl/functional/function_ref.h"
+#include "absl/status/status.h"
 #include "absl/status/statusor.h"
+#include "absl/strings/string_view.h"
 #include "runtime/cuda_context.h"
 #include "runtime/device.h"
 
@@ -23,6 +26,11 @@ class CudaModule : public Module {
   static absl::StatusOr<std::shared_ptr<const CudaModule>> Load(std::shared_ptr<Device> device,
                                                                 const CudaContext& context,
                                                                 const KernelSpec& spec);
+  // The same from the code of a PtxCompiler.
+  static absl::StatusOr<std::shared_ptr<const CudaModule>> LoadCubin(std::shared_ptr<Device> device,
+                                                                     const CudaContext& context,
+                                                                     const KernelSpec& spec,
+                                                                     absl::string_view cubin);
   CudaModule(std::shared_ptr<Device> device, const CudaContext& context, const KernelSpec& spec)
       : device_(std::move(device)), context_(context), spec_(spec) {}
   CudaModule(const CudaModule&) = delete;
@@ -34,7 +42,11 @@ class CudaModule : public Module {
   CUfunction function() const { return function_; }
 
  private:
-  absl::Status Compile();
+  static absl::StatusOr<std::shared_ptr<const CudaModule>> LoadWith(
+      std::shared_ptr<Device> device, const CudaContext& context, const KernelSpec& spec,
+      absl::FunctionRef<absl::Status(CudaModule&)> load);
+  absl::Status CompileText();
+  absl::Status LoadCode(absl::string_view cubin);
   absl::Status PrepareFunction();
 
   const std::shared_ptr<Device> device_;

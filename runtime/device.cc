@@ -67,7 +67,14 @@ absl::StatusOr<std::shared_ptr<Device>> Device::Open(absl::string_view name, Deb
 }
 
 void Device::LogFailure(const absl::Status& status) const {
-  if (!status.ok()) debug_.log(status.ToString());
+  if (status.ok() || (lost() && loss_logged_.exchange(true))) return;
+  debug_.log(status.ToString());
+}
+
+absl::StatusOr<std::shared_ptr<const Module>> Device::LoadCubin(const KernelSpec& spec,
+                                                                absl::string_view) {
+  return absl::UnimplementedError(
+      absl::StrCat(spec.key, ": ", profile().name, " runs PTX text, not machine code"));
 }
 
 absl::StatusOr<Buffer> Device::Allocate(uint64_t bytes, absl::string_view name) {
@@ -130,15 +137,22 @@ HostBuffer::~HostBuffer() {
 
 Stream::Stream(Stream&& other) noexcept = default;
 
+Stream Stream::Borrow(std::shared_ptr<Device> device, DeviceBackend::Handle handle) {
+  Stream stream(std::move(device), handle);
+  stream.borrowed_ = true;
+  return stream;
+}
+
 Stream& Stream::operator=(Stream&& other) noexcept {
   Stream taken(std::move(other));
   std::swap(device_, taken.device_);
   std::swap(handle_, taken.handle_);
+  std::swap(borrowed_, taken.borrowed_);
   return *this;
 }
 
 Stream::~Stream() {
-  if (device_ == nullptr) return;
+  if (device_ == nullptr || borrowed_) return;
   device_->LogFailure(device_->RawSynchronize(handle_));
   device_->LogFailure(device_->RawDestroyStream(handle_));
 }

@@ -5,8 +5,11 @@
 #include <map>
 #include <string>
 #include <utility>
+#include <vector>
 
+#include "absl/strings/str_cat.h"
 #include "codegen/status_macros.h"
+#include "model/kernel_list.h"
 #include "runtime/debug_flags.h"
 #include "runtime/device.h"
 #include "tools/progress.h"
@@ -45,6 +48,43 @@ void AddModelFlags(CLI::App& command, ModelOptions& options) {
   AddDeviceFlags(command, options);
 }
 
+namespace {
+
+// The kernels of the model, before it needs them: all at once in parallel rather than one by one.
+// Returns how many milliseconds that took.
+absl::StatusOr<double> CompileAll(const GgufFile& file, const TransformerOptions& options,
+                                  ModuleCache& cache) {
+  const auto start = std::chrono::steady_clock::now();
+  PTXSMITH_ASSIGN_OR_RETURN(const std::vector<KernelSpec> kernels,
+                            KernelsOf(file, cache.device()->profile(), options));
+  Progress progress("compile", kernels.size());
+  PTXSMITH_RETURN_IF_ERROR(cache.Prefetch(kernels, 0, [&](size_t, size_t) { progress.Advance(); }));
+  return std::chrono::duration<double, std::milli>(std::chrono::steady_clock::now() - start)
+      .count();
+}
+
+// "16: 4 compiled, 12 from disk"
+std::string Origins(const CacheStats& stats) {
+  std::string text = absl::StrCat(
+      stats.builds, ": ", stats.builds - stats.from_disk - stats.from_driver_cache, " compiled");
+  if (stats.from_disk > 0) absl::StrAppend(&text, ", ", stats.from_disk, " from disk");
+  if (stats.from_driver_cache > 0) {
+    absl::StrAppend(&text, ", ", stats.from_driver_cache, " from the driver's cache");
+  }
+  return text;
+}
+
+}  // namespace
+
+TransformerOptions TransformerOptionsOf(const ModelOptions& options) {
+  TransformerOptions transformer;
+  transformer.context = options.context;
+  transformer.batch = options.batch;
+  transformer.kv_type = options.kv_type;
+  transformer.prompt_weights = options.prompt_weights;
+  return transformer;
+}
+
 absl::StatusOr<OpenedModel> OpenModel(const ModelOptions& options) {
   PTXSMITH_ASSIGN_OR_RETURN(const GgufFile file, GgufFile::Open(options.model));
   PTXSMITH_ASSIGN_OR_RETURN(Tokenizer tokenizer, Tokenizer::Create(file));
@@ -62,17 +102,14 @@ absl::StatusOr<std::shared_ptr<Device>> OpenDevice(const std::string& name) {
 absl::StatusOr<OpenedTransformer> OpenTransformer(const ModelOptions& options, const GgufFile& file,
                                                   std::shared_ptr<Device> device) {
   const auto start = std::chrono::steady_clock::now();
-  auto cache = std::make_unique<ModuleCache>(device);
+  auto cache = std::make_unique<ModuleCache>(device, CompilationFor(*device));
+  TransformerOptions transformer = TransformerOptionsOf(options);
+  PTXSMITH_ASSIGN_OR_RETURN(const double compile_ms, CompileAll(file, transformer, *cache));
   std::unique_ptr<Transformer> model;
   {
     constexpr uint64_t kStep = 1 << 20;
     Progress progress("load, MiB", file.size() / kStep);
     uint64_t shown = 0;
-    TransformerOptions transformer;
-    transformer.context = options.context;
-    transformer.batch = options.batch;
-    transformer.kv_type = options.kv_type;
-    transformer.prompt_weights = options.prompt_weights;
     transformer.progress = [&](uint64_t done, uint64_t) {
       progress.Advance(done / kStep - shown);
       shown = done / kStep;
@@ -84,8 +121,7 @@ absl::StatusOr<OpenedTransformer> OpenTransformer(const ModelOptions& options, c
   const CacheStats stats = cache->stats();
   std::fprintf(stderr, "device   %s, %s\n", device->profile().name.c_str(),
                device->profile().description.c_str());
-  std::fprintf(stderr, "kernels  %llu generated in %.1f ms, compiled in %.1f ms\n",
-               static_cast<unsigned long long>(stats.builds), stats.build_ms, stats.compile_ms);
+  std::fprintf(stderr, "kernels  %s in %.1f ms\n", Origins(stats).c_str(), compile_ms);
   std::fprintf(stderr, "load     %.2f s, %.1f MB of weights, context %u\n", seconds,
                static_cast<double>(model->weight_bytes()) / 1e6, model->context());
   return OpenedTransformer{std::move(cache), std::move(model)};

@@ -34,6 +34,8 @@ void AddDeviceFlags(CLI::App& command, ModelOptions& options);
 // The same and -m.
 void AddModelFlags(CLI::App& command, ModelOptions& options);
 
+TransformerOptions TransformerOptionsOf(const ModelOptions& options);
+
 struct OpenedTransformer {
   std::unique_ptr<ModuleCache> cache;
   std::unique_ptr<Transformer> model;
