@@ -45,6 +45,7 @@ constexpr Feature kFeatures[] = {
     {"mma", 80, {7, 0}},
     {"nanosleep", 70, {6, 2}},
     {"redux.sync", 80, {7, 0}},
+    {"setmaxnreg", 90, {8, 0}, true},
     {"shfl.sync", 30, {6, 0}},
     {"st.release", 70, {6, 0}},
     {"st.relaxed", 70, {6, 0}},

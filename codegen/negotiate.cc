@@ -28,7 +28,7 @@ absl::StatusOr<Target> NewestTarget(const Platform& platform) {
 
 NeededVersion LeastVersion(const Target& target, absl::Span<const absl::string_view> mnemonics) {
   NeededVersion needed{target.isa, target.sm_name()};
-  const PtxVersion of_target = MinPtxVersionForSm(target.sm);
+  const PtxVersion of_target = MinPtxVersionForSm(target.sm, target.specific);
   if (of_target > needed.version) needed.version = of_target;
   for (const absl::string_view mnemonic : mnemonics) {
     const Feature feature = FeatureOf(mnemonic);
@@ -41,7 +41,7 @@ NeededVersion LeastVersion(const Target& target, absl::Span<const absl::string_v
 
 absl::Status CheckText(const Platform& platform, const Target& target,
                        const NeededVersion& needed) {
-  if (target.sm > platform.capability) {
+  if (target.specific ? target.sm != platform.capability : target.sm > platform.capability) {
     return absl::FailedPreconditionError(absl::StrCat(
         "the text is for ", target.sm_name(), "; ", platform.name, " is sm_", platform.capability));
   }

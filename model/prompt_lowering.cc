@@ -18,7 +18,7 @@
 #include "ptx_templates/glu_half.h"
 #include "ptx_templates/kv_append.h"
 #include "ptx_templates/prefill_attention.h"
-#include "ptx_templates/quantize_e4m3.h"
+#include "ptx_templates/quantize_e4m3_rows.h"
 #include "ptx_templates/rms_norm.h"
 #include "ptx_templates/rope.h"
 
@@ -188,7 +188,8 @@ absl::Status PromptLowering::KeepWeights() {
     if (!e4m3) continue;
     operand.scales = BufferView(kept_scales_).Slice(row, kept_scales_.bytes() - row);
     row += w->n * sizeof(float);
-    PTXSMITH_RETURN_IF_ERROR(builder.Add("keep", BuildQuantizeE4M3, QuantizeE4M3Spec{w->k, w->n},
+    PTXSMITH_RETURN_IF_ERROR(builder.Add("keep", BuildQuantizeE4M3Rows,
+                                         QuantizeE4M3RowsSpec{w->k, w->n},
                                          {operand.weights, operand.scales, half}, BufferView()));
   }
   PTXSMITH_RETURN_IF_ERROR(std::move(builder).Take().Enqueue(stream));
@@ -263,7 +264,7 @@ absl::Status PromptStep::Norm(absl::string_view stage, const Matrix& norm) {
 
 absl::Status PromptStep::Activations(absl::string_view stage, uint32_t k) {
   if (lowering_.weights_ != PromptWeights::kE4M3) return absl::OkStatus();
-  return builder_.Add(stage, BuildQuantizeE4M3, QuantizeE4M3Spec{k, kOpen},
+  return builder_.Add(stage, BuildQuantizeE4M3Rows, QuantizeE4M3RowsSpec{k, kOpen},
                       {lowering_.scratch_.e4m3, lowering_.scratch_.scales, half_, rows_},
                       BufferView());
 }

@@ -180,6 +180,11 @@ absl::StatusOr<KernelSpec> BuildGemmHalf(const GemmHalfSpec& spec, const Target&
     return absl::InvalidArgumentError(
         absl::StrCat("gemm_half: k=", *spec.k, " is not a multiple of depth=", spec.depth));
   }
+  if (spec.depth == 64 && target.sm < 80) {
+    // ptxas 13.0 spills: without cp.async the copies pass through registers.
+    return absl::FailedPreconditionError(
+        absl::StrCat("gemm_half: depth=64 needs sm_80, the target is ", target.sm_name()));
+  }
   if (spec.half && spec.residual) {
     return absl::InvalidArgumentError("gemm_half: residual=1 adds to f32, half=1 is f16");
   }

@@ -1,62 +1,85 @@
 #include "ptx_templates/quantize_e4m3.h"
 
-#include "codegen/block.h"
+#include "absl/strings/str_cat.h"
 #include "codegen/kernel_builder.h"
 #include "codegen/math.h"
+#include "codegen/status_macros.h"
 
 namespace ptxsmith {
 namespace {
 
-constexpr uint32_t kPerThread = 8;
-constexpr float kLargestE4M3 = 448.0f;
+constexpr E4M3Scaling kScalings[] = {E4M3Scaling::kNone, E4M3Scaling::kFactor,
+                                     E4M3Scaling::kAbsmax};
+constexpr float kLargest = 448.0f;
 
 }  // namespace
+
+absl::string_view FieldText(E4M3Scaling scaling) {
+  switch (scaling) {
+    case E4M3Scaling::kNone:
+      return "none";
+    case E4M3Scaling::kFactor:
+      return "factor";
+    case E4M3Scaling::kAbsmax:
+      return "absmax";
+  }
+  return "";
+}
+
+absl::Status ParseFieldText(absl::string_view text, E4M3Scaling* scaling) {
+  for (const E4M3Scaling value : kScalings) {
+    if (text != FieldText(value)) continue;
+    *scaling = value;
+    return absl::OkStatus();
+  }
+  return absl::InvalidArgumentError(
+      absl::StrCat("'", text, "' is no scaling; known: none, factor, absmax"));
+}
 
 absl::StatusOr<KernelSpec> BuildQuantizeE4M3(const QuantizeE4M3Spec& spec, const Target& target) {
   PTXSMITH_RETURN_IF_ERROR(CheckFields(spec));
   KernelBuilder k(KeyOf(spec, target), QuantizeE4M3Spec::kFamily, target);
-  const uint32_t first_dim = 3;
-  const SizeExpr k_size = spec.k ? SizeExpr(*spec.k) : SizeExpr::Param(first_dim);
-  const SizeExpr rows = spec.rows ? SizeExpr(*spec.rows) : SizeExpr::Param(first_dim + !spec.k);
-  const auto y = k.Param<Out<U8>>("y", {.count = rows * k_size});
-  const auto scale = k.Param<Out<F32>>("scale", {.count = rows});
-  const auto x = k.Param<In<F16>>("x", {.count = rows * k_size});
-  const Dim columns = k.ParamDim("k", spec.k, kPerThread);
-  k.ParamDim("rows", spec.rows);
-  k.Launch({.block = {spec.threads, 1, 1}, .grid = {rows, 1, 1}});
-  k.Costs({.bytes = rows * k_size * 3 + rows * 4, .flops = rows * k_size * 2});
+  const bool scaled = spec.scaling != E4M3Scaling::kNone;
+  const SizeExpr count = spec.n ? SizeExpr(*spec.n) : SizeExpr::Param(scaled ? 3 : 2);
+  const auto y = k.Param<Out<U8>>("y", {.count = count});
+  const auto x = k.Param<In<F32>>("x", {.count = count});
+  std::optional<In<F32>> scale;
+  if (scaled) scale = k.Param<In<F32>>("scale", {.count = 1});
+  const Dim n = k.ParamDim("n", spec.n);
+  const uint32_t width = spec.n && *spec.n % 4 == 0 ? 4 : 1;
+  k.Launch({.block = {spec.threads, 1, 1},
+            .grid = {CeilDiv(count, uint64_t{spec.threads} * width), 1, 1}});
+  k.Costs({.bytes = count * 5, .flops = count * (scaled ? 1 : 0)});
 
-  const In<F16> row = x.At(k.CtaX() * columns);
-  const auto load = [&](const Val<U32>& i) { return row.At(i * kPerThread).As<U32>().Load<4>(0); };
-  Var<F32> largest = k.NewVar<F32>(0.0f);
-  const Val<U32> pieces = columns / kPerThread;
-  k.For(k.ThreadX(), pieces, {.step = spec.threads}, [&](const Val<U32>& i) {
-    for (const Val<U32>& word : load(i)) {
-      for (const Val<F32>& v : UnpackHalf2(word)) largest = Max(largest, Abs(v));
+  const Val<U32> i = k.GlobalThread() * width;
+  k.If(i < n, [&] {
+    const auto quantise = [&](const Val<F32>& v) {
+      if (!scaled) return ToE4M3(v);
+      const Val<F32> s = scale->Load(0);
+      if (spec.scaling == E4M3Scaling::kFactor) return ToE4M3(v * s);
+      return ToE4M3(Select(s == 0.0f, v, v / s * kLargest));
+    };
+    if (width == 1) {
+      y.Store(i, quantise(x.Load(i)));
+    } else {
+      const Vec<F32, 4> v = x.Load<4>(i);
+      const Val<U32> low = Permute(quantise(v[0]), quantise(v[1]), 0x0040);
+      const Val<U32> high = Permute(quantise(v[2]), quantise(v[3]), 0x0040);
+      y.As<U32>().Store(i / 4, Permute(low, high, 0x5410));
     }
-  });
-  const Val<F32> most = BlockMax(k, largest, spec.threads / kWarpLanes, "largest");
-  const Val<F32> stretch =
-      Select<F32>(most == 0.0f, 0.0f, Constant<F32>(most, kLargestE4M3) / most);
-  k.If(k.ThreadX() == 0, [&] { scale.Store(k.CtaX(), most / kLargestE4M3); });
-  const Out<U8> y_row = y.At(k.CtaX() * columns);
-  k.For(k.ThreadX(), pieces, {.step = spec.threads}, [&](const Val<U32>& i) {
-    const Vec<U32, 4> words = load(i);
-    y_row.At(i * kPerThread).As<U32>().Store<2>(0, MakeVec<2>([&](size_t w) {
-                                                  const Vec<F32, 2> low = UnpackHalf2(words[2 * w]);
-                                                  const Vec<F32, 2> high =
-                                                      UnpackHalf2(words[2 * w + 1]);
-                                                  const auto scaled = [&](size_t e) {
-                                                    return (e < 2 ? low[e] : high[e - 2]) * stretch;
-                                                  };
-                                                  return PackE4M3x4(MakeVec<4>(scaled));
-                                                }));
   });
   return std::move(k).Finish();
 }
 
 std::vector<QuantizeE4M3Spec> QuantizeE4M3Variants() {
-  return {{1000, 3, 64}, {8, 2, 32}, {4096, 2, 256}, {std::nullopt, std::nullopt, 128}};
+  std::vector<QuantizeE4M3Spec> variants;
+  for (const E4M3Scaling scaling : kScalings) {
+    variants.push_back({4096, scaling, 256});
+    variants.push_back({1002, scaling, 64});
+    variants.push_back({std::nullopt, scaling, 128});
+  }
+  variants.push_back({1, E4M3Scaling::kNone, 512});
+  return variants;
 }
 
 }  // namespace ptxsmith

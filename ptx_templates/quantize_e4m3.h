@@ -1,15 +1,18 @@
-// Rows of f16 as FP8 with one scale each: both operands of an FP8 product.
+// Activations as 8-bit floats e4m3 (1 sign, 4 exponent, 3 mantissa bits, no infinities), for matrix
+// products in FP8.
 //
-// Mathematics  scale[r] = max |x[r]| / 448; y[r][i] = e4m3(x[r][i] * (448 / max |x[r]|)), rounded
-// to
-//              nearest even; a row of zeros has scale 0.
-// Layout       x: [rows][k] f16; y: [rows][k] bytes of e4m3 (4 bits of exponent, 3 of fraction,
-//              largest 448); scale: [rows] f32.
-// Geometry     one block of `threads` threads per row, 8 elements at a time.
-// Traffic      x twice, the second time from L1 or L2; y and scale once.
-// Numerics     three bits of fraction: relative error 2^-4 of elements above 2^-15 of the row's
-//              largest, absolute 2^-18.8 of it below. The same bits everywhere.
-// Limits       k a multiple of 8. From sm_89 on.
+// Mathematics  y[i] = e4m3(v), rounded to nearest even, |v| beyond 448 becomes 448, where v is
+//                scaling=none    x[i]
+//                scaling=factor  x[i] * scale[0]
+//                scaling=absmax  x[i] / scale[0] * 448, or x[i] if scale[0] is 0: with the result
+//                of
+//                                `absmax`, the largest value becomes the largest number of e4m3
+// Layout       x: n f32; y: n bytes; scale: one f32 in device memory, so that nobody waits for it.
+// Geometry     four elements per thread where n is known to be a multiple of four, else one.
+// Traffic      4 bytes read and 1 written per element.
+// Numerics     one or two roundings of f32 and then one to e4m3, down to its least subnormal 2^-9;
+//              NaN becomes 0x7f. Made of integer operations, so that every GPU gives the same bits.
+// Limits       none on n.
 #ifndef PTXSMITH_PTX_TEMPLATES_QUANTIZE_E4M3_H_
 #define PTXSMITH_PTX_TEMPLATES_QUANTIZE_E4M3_H_
 
@@ -17,27 +20,34 @@
 #include <optional>
 #include <vector>
 
+#include "absl/status/status.h"
 #include "absl/status/statusor.h"
+#include "absl/strings/string_view.h"
 #include "codegen/kernel_spec.h"
 #include "codegen/spec_fields.h"
 
 namespace ptxsmith {
 
+enum class E4M3Scaling : uint8_t { kNone, kFactor, kAbsmax };
+absl::string_view FieldText(E4M3Scaling scaling);
+absl::Status ParseFieldText(absl::string_view text, E4M3Scaling* scaling);
+
 struct QuantizeE4M3Spec {
-  std::optional<uint32_t> k;
-  std::optional<uint32_t> rows;
+  std::optional<uint32_t> n;
+  E4M3Scaling scaling = E4M3Scaling::kNone;
   uint32_t threads = 256;
 
   static constexpr absl::string_view kFamily = "quantize_e4m3";
-  static constexpr absl::string_view kSummary = "rows of f16 to FP8 with a scale each";
-  static constexpr auto kFields =
-      Fields(Field("k", &QuantizeE4M3Spec::k, AtLeast(8, 8), "elements per row"),
-             Field("rows", &QuantizeE4M3Spec::rows, AtLeast(1), "rows"),
-             Field("threads", &QuantizeE4M3Spec::threads, OneOf(32, 64, 128, 256, 512),
-                   "threads per block"));
+  static constexpr absl::string_view kSummary = "f32 to 8-bit floats e4m3, scaled or not";
+  static constexpr auto kFields = Fields(
+      Field("n", &QuantizeE4M3Spec::n, AtLeast(1), "elements"),
+      Field("scaling", &QuantizeE4M3Spec::scaling,
+            OneOf(E4M3Scaling::kNone, E4M3Scaling::kFactor, E4M3Scaling::kAbsmax),
+            "what the number at `scale` is: a factor of x, or the largest |x|"),
+      Field("threads", &QuantizeE4M3Spec::threads, OneOf(64, 128, 256, 512), "threads per block"));
 };
 
-// Arguments: y (out), scale (out), x (in), then k and rows when open.
+// Arguments: y (out), x (in), scale (in; not with scaling=none), then n when open.
 absl::StatusOr<KernelSpec> BuildQuantizeE4M3(const QuantizeE4M3Spec& spec, const Target& target);
 std::vector<QuantizeE4M3Spec> QuantizeE4M3Variants();
 

@@ -30,7 +30,10 @@ class CudaDevice : public Device {
   const DeviceProfile& profile() const override { return profile_; }
   bool lost() const override { return context_.lost(); }
   absl::StatusOr<std::shared_ptr<const Module>> Load(const KernelSpec& spec) override {
-    return CudaModule::Load(shared_from_this(), context_, spec);
+    return CudaModule::Load(shared_from_this(), context_, spec, kOptimizeFully);
+  }
+  absl::StatusOr<std::shared_ptr<const Module>> LoadUnoptimized(const KernelSpec& spec) override {
+    return CudaModule::Load(shared_from_this(), context_, spec, kOptimizeNothing);
   }
   absl::StatusOr<std::shared_ptr<const Module>> LoadCubin(const KernelSpec& spec,
                                                           absl::string_view cubin) override {

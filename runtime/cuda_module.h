@@ -1,7 +1,7 @@
 // A kernel compiled by the CUDA driver. Made by CudaDevice::Load, launched by CudaDevice.
 //
 //   PTXSMITH_ASSIGN_OR_RETURN(std::shared_ptr<const CudaModule> module,
-//                             CudaModule::Load(device, context, spec));
+//                             CudaModule::Load(device, context, spec, kOptimizeFully));
 //   context.api->LaunchKernel(module->function(), ...);
 //
 // Immutable; usable from any thread.
@@ -19,13 +19,18 @@
 
 namespace ptxsmith {
 
+// CU_JIT_OPTIMIZATION_LEVEL.
+constexpr int kOptimizeNothing = 0;
+constexpr int kOptimizeFully = 4;
+
 class CudaModule : public Module {
  public:
   // `device` owns `context` and is kept alive by the module. The driver's loader is not called for
   // a kernel the device cannot take: FailedPrecondition names the kernel, its need and the limit.
   static absl::StatusOr<std::shared_ptr<const CudaModule>> Load(std::shared_ptr<Device> device,
                                                                 const CudaContext& context,
-                                                                const KernelSpec& spec);
+                                                                const KernelSpec& spec,
+                                                                int optimization);
   // The same from the code of a PtxCompiler.
   static absl::StatusOr<std::shared_ptr<const CudaModule>> LoadCubin(std::shared_ptr<Device> device,
                                                                      const CudaContext& context,
@@ -45,7 +50,7 @@ class CudaModule : public Module {
   static absl::StatusOr<std::shared_ptr<const CudaModule>> LoadWith(
       std::shared_ptr<Device> device, const CudaContext& context, const KernelSpec& spec,
       absl::FunctionRef<absl::Status(CudaModule&)> load);
-  absl::Status CompileText();
+  absl::Status CompileText(int optimization);
   absl::Status LoadCode(absl::string_view cubin);
   absl::Status PrepareFunction();
 

@@ -1,5 +1,7 @@
 #include "runtime/device.h"
 
+#include <limits>
+
 #include "absl/strings/match.h"
 #include "absl/strings/numbers.h"
 #include "absl/strings/str_cat.h"
@@ -45,6 +47,21 @@ absl::Status CheckRoom(absl::string_view what, uint64_t bytes, BufferView view) 
 }
 
 }  // namespace
+
+Platform DeviceProfile::platform() const {
+  return {name, emulated ? std::numeric_limits<int>::max() : driver_version, capability};
+}
+
+absl::Status DeviceProfile::Fits(const KernelSpec& kernel) const {
+  const absl::Status text =
+      CheckText(platform(), kernel.target, {kernel.version, kernel.version_needed_by});
+  if (!text.ok()) return absl::Status(text.code(), absl::StrCat(kernel.key, ": ", text.message()));
+  const uint64_t shared = uint64_t{kernel.static_shared} + kernel.dynamic_shared;
+  if (shared <= max_shared) return absl::OkStatus();
+  return absl::FailedPreconditionError(absl::StrCat(kernel.key, " needs ", shared,
+                                                    " bytes of shared memory per block; ", name,
+                                                    " has ", max_shared));
+}
 
 std::string DeviceProfile::ToString() const {
   std::string text =

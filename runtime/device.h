@@ -61,7 +61,10 @@ struct DeviceProfile {
   uint64_t total_memory = 0;  // bytes
   uint64_t l2_bytes = 0;
 
-  Platform platform() const { return {name, driver_version, capability}; }
+  // What decides on a text. The emulator knows every version of PTX.
+  Platform platform() const;
+  // Whether the device can load the kernel at all; FailedPrecondition names what it exceeds.
+  absl::Status Fits(const KernelSpec& kernel) const;
   // One line for people: "cuda:0: NVIDIA H200, sm_90, 132 SMs, ...".
   std::string ToString() const;
 };
@@ -170,6 +173,11 @@ class Device : public DeviceBackend, public std::enable_shared_from_this<Device>
   // gives InvalidArgument with the compiler's log, each line it names shown with the C++ that
   // emitted it.
   virtual absl::StatusOr<std::shared_ptr<const Module>> Load(const KernelSpec& spec) = 0;
+  // The same without the compiler's optimisations, where there is a compiler: a kernel that then
+  // gives something else is wrong, or the compiler is.
+  virtual absl::StatusOr<std::shared_ptr<const Module>> LoadUnoptimized(const KernelSpec& spec) {
+    return Load(spec);
+  }
 
   // The same from what a PtxCompiler made of `spec.ptx`: microseconds. Unimplemented on a device
   // that runs the text itself.

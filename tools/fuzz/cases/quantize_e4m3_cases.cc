@@ -1,70 +1,76 @@
+// Cases of quantize_e4m3: every operation is exactly rounded, so every byte is compared.
 #include "ptx_templates/quantize_e4m3.h"
 
-#include <algorithm>
 #include <cmath>
+#include <limits>
 
 #include "absl/strings/str_cat.h"
 #include "tools/fuzz/kernel_cases.h"
 #include "tools/fuzz/reference/float_formats.h"
-#include "tools/fuzz/reference/ops.h"
 #include "tools/fuzz/rng.h"
-#include "tools/fuzz/verdict.h"
 
 namespace ptxsmith {
 namespace {
 
-CaseMaker Case(const QuantizeE4M3Spec& spec, uint32_t k, uint32_t rows, Values values,
-               uint64_t seed) {
+// Around every edge of the format: ties, the largest, the smallest, NaN.
+constexpr float kEdges[] = {448.0f,
+                            464.0f,
+                            -465.0f,
+                            0x1p-6f,
+                            0x1.fp-7f,
+                            0x1p-9f,
+                            0x1p-10f,
+                            0x1.8p-10f,
+                            1.0625f,
+                            1.1875f,
+                            -0.0f,
+                            0x1p-140f,
+                            std::numeric_limits<float>::infinity(),
+                            std::numeric_limits<float>::quiet_NaN()};
+
+CaseMaker Case(const QuantizeE4M3Spec& spec, uint32_t n, Values values, uint64_t seed) {
   const auto body = [=] {
-    Rng rng(seed);
-    const std::vector<uint16_t> x = reference::AppendF16(rng.Floats(values, size_t{k} * rows));
-    KernelCase result = CaseOf(spec, BuildQuantizeE4M3);
-    result.args = {Bytes(x.size()), Bytes(rows * sizeof(float)), ToBytes(x)};
-    if (!spec.k) result.args.emplace_back(k);
-    if (!spec.rows) result.args.emplace_back(rows);
-    result.check = [=](absl::Span<const Bytes> after) {
-      const std::vector<float> scales = FromBytes<float>(after[1]);
-      std::vector<float> want_scales, got;
-      reference::Expected want;
-      for (uint32_t r = 0; r < rows; ++r) {
-        float largest = 0;
-        for (uint32_t i = 0; i < k; ++i) {
-          largest = std::max(largest, std::fabs(reference::HalfToFloat(x[size_t{r} * k + i])));
-        }
-        want_scales.push_back(largest / 448.0f);
-        for (uint32_t i = 0; i < k; ++i) {
-          const size_t at = size_t{r} * k + i;
-          got.push_back(reference::E4M3ToFloat(after[0][at]) * scales[r]);
-          // Half of the last of four bits, or half of the least number; and a few roundings of f32.
-          const double value = reference::HalfToFloat(x[at]);
-          want.value.push_back(value);
-          want.bound.push_back(std::fabs(value) * (0x1p-4 + 0x1p-21) +
-                               static_cast<double>(largest) / 448 * 0x1p-10 + reference::kTiny);
-        }
+    std::vector<float> x = Rng(seed).Floats(values, n);
+    const bool edges = spec.scaling == E4M3Scaling::kNone && values == Values::kLargest;
+    for (uint32_t i = 0; edges && i < n; ++i) x[i] = kEdges[(seed + i) % std::size(kEdges)];
+    float scale = 60.0f;
+    if (spec.scaling == E4M3Scaling::kAbsmax) {
+      scale = 0;
+      for (const float v : x) scale = std::max(scale, std::fabs(v));
+    }
+    Bytes want;
+    for (const float v : x) {
+      switch (spec.scaling) {
+        case E4M3Scaling::kNone:
+          want.push_back(reference::FloatToE4M3(v));
+          break;
+        case E4M3Scaling::kFactor:
+          want.push_back(reference::FloatToE4M3(v * scale));
+          break;
+        case E4M3Scaling::kAbsmax:
+          want.push_back(reference::FloatToE4M3(scale == 0 ? v : v / scale * 448.0f));
+          break;
       }
-      Verdict scale = CheckBits(scales, want_scales);
-      return scale ? CheckClose(got, want) : scale;
-    };
+    }
+    KernelCase result = CaseOf(spec, BuildQuantizeE4M3);
+    result.args = {Bytes(n), ToBytes(x)};
+    if (spec.scaling != E4M3Scaling::kNone) {
+      result.args.emplace_back(ToBytes(std::vector<float>{scale}));
+    }
+    if (!spec.n) result.args.emplace_back(n);
+    result.check = [want](absl::Span<const Bytes> after) { return CheckBytes(after[0], want); };
     return result;
   };
-  return {FieldsText(spec),
-          absl::StrCat("k=", k, " rows=", rows, " values=", ToString(values), " seed=", seed),
-          uint64_t{2} * k * rows, body};
+  return {FieldsText(spec), absl::StrCat("n=", n, " values=", ToString(values), " seed=", seed), n,
+          body};
 }
 
 struct Fuzz {
   using Spec = QuantizeE4M3Spec;
-  struct Sizes {
-    uint32_t k = 8, rows = 1;
-
-    static constexpr absl::string_view kFamily = "sizes";
-    static constexpr auto kFields = Fields(Field("k", &Sizes::k, AtLeast(8, 8), "elements per row"),
-                                           Field("rows", &Sizes::rows, Between(1, 33), "rows"));
-  };
+  using Sizes = ElementSizes;
   static void Fit(Spec&, Sizes&) {}
   static CaseMaker Make(const Spec& spec, const Sizes& sizes, Values values, uint64_t seed) {
-    if (values == Values::kRandomBits) values = Values::kLargest;  // finite as f16
-    return Case(spec, sizes.k, sizes.rows, values, seed);
+    return Case(spec, sizes.n, values, seed);
   }
 };
 
@@ -73,10 +79,10 @@ struct Fuzz {
 std::vector<CaseMaker> QuantizeE4M3Cases(uint64_t seed) {
   std::vector<CaseMaker> cases;
   for (const QuantizeE4M3Spec& spec : QuantizeE4M3Variants()) {
-    for (uint32_t k : {8, 264, 1032}) {
-      if (spec.k && k > 8) continue;
+    for (uint32_t n : {1, 2, 3, 127, 128, 129, 5000}) {
+      if (spec.n && n > 1) continue;
       for (Values values : kAllValues) {
-        cases.push_back(Case(spec, spec.k.value_or(k), spec.rows.value_or(3), values, seed));
+        cases.push_back(Case(spec, spec.n.value_or(n), values, seed));
       }
     }
   }

@@ -48,4 +48,15 @@ float E4M3ToFloat(uint8_t bits) {
   return std::copysign(magnitude, (bits & 0x80) != 0 ? -1.0f : 1.0f);
 }
 
+uint8_t FloatToE4M3(float value) {
+  if (std::isnan(value)) return 0x7f;
+  const uint8_t sign = std::signbit(value) ? 0x80 : 0;
+  const double magnitude = std::fabs(static_cast<double>(value));
+  if (magnitude >= 448.0) return sign | 0x7e;
+  // As above: steps of 2^-9 below 2^-6, of 2^(e - 3) in [2^e, 2^(e+1)) above.
+  const int e = magnitude < 0x1p-6 ? -6 : std::ilogb(magnitude);
+  const int steps = static_cast<int>(std::nearbyint(std::ldexp(magnitude, 3 - e)));
+  return sign | static_cast<uint8_t>(((e + 6) << 3) + steps);
+}
+
 }  // namespace ptxsmith::reference
