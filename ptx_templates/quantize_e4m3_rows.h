@@ -1,8 +1,7 @@
 // Rows of f16 as FP8 with one scale each: both operands of an FP8 product.
 //
-// Mathematics  scale[r] = max |x[r]| / 448; y[r][i] = e4m3(x[r][i] * (448 / max |x[r]|)), rounded
-// to
-//              nearest even; a row of zeros has scale 0.
+// Mathematics  scale[r] = max |x[r]| / 448; y[r][i] = e4m3(x[r][i] * (448 / max |x[r]|)); a row of
+//              zeros has scale 0.
 // Layout       x: [rows][k] f16; y: [rows][k] bytes of e4m3 (4 bits of exponent, 3 of fraction,
 //              largest 448); scale: [rows] f32.
 // Geometry     one block of `threads` threads per row, 8 elements at a time.
