@@ -21,6 +21,7 @@
 #include "absl/status/statusor.h"
 #include "absl/strings/string_view.h"
 #include "model/config.h"
+#include "model/gpu_profile.h"
 #include "model/step.h"
 #include "model/step_memory.h"
 #include "model/weights.h"
@@ -36,6 +37,7 @@ struct ModelParts {
   const StepIo& io;
   BufferView rope_rates;  // RopeRates()
   ModuleCache& modules;
+  const GpuProfile& profile;
 };
 
 class Lowering {

@@ -262,7 +262,7 @@ absl::Status PlainStep::Attention(uint32_t index, const LayerWeights&) {
 
 absl::Status PlainStep::FeedForward(const LayerWeights& w) {
   if (shape_.exact && w.gate.type == w.up.type) {
-    const GemvSpec shape = DefaultGemvSpec(Problem(w.gate, rows_));
+    const GemvSpec shape = parts_.profile.GemvFor(Problem(w.gate, rows_));
     GateUpSpec spec{w.gate.type, QuantType::kF32, w.gate.k, w.gate.n};
     spec.outputs_per_block = shape.outputs_per_block;
     spec.unroll = std::min(shape.unroll, 2u);  // of two matrices each
@@ -295,7 +295,7 @@ absl::Status PlainStep::Head() {
     const BufferView h = h_.Slice(0, x.bytes);
     PTXSMITH_RETURN_IF_ERROR(Norm("output_norm", h, x, parts_.weights.output_norm(), rows));
     PTXSMITH_RETURN_IF_ERROR(builder_.Add("output", BuildGemv,
-                                          DefaultGemvSpec(Problem(output, rows)),
+                                          parts_.profile.GemvFor(Problem(output, rows)),
                                           {logits, output.data, h}, logits));
   } else {
     PTXSMITH_RETURN_IF_ERROR(
@@ -327,9 +327,7 @@ absl::Status PlainStep::NormProducts(absl::string_view stage, const Matrix& norm
       ++end;
     }
     const Matrix& first = products[i].w;
-    uint32_t n = 0;
-    for (size_t j = i; j < end; ++j) n += products[j].w.n;
-    const GemvSpec shape = DefaultGemvSpec({first.type, first.k, n, rows});
+    const GemvSpec shape = parts_.profile.GemvFor(Problem(first, rows));
     std::vector<Arg> args;
     for (size_t j = i; j < end; ++j) args.emplace_back(products[j].y);
     for (size_t j = i; j < end; ++j) args.emplace_back(products[j].w.data);
@@ -365,7 +363,7 @@ absl::Status PlainStep::AddProduct(absl::string_view stage, const Matrix& w, Buf
     PTXSMITH_RETURN_IF_ERROR(ToHalf(stage, x, w.k));
     return Gemm(stage, {w, y}, /*residual=*/true);
   }
-  GemvSpec spec = DefaultGemvSpec(Problem(w, rows_));
+  GemvSpec spec = parts_.profile.GemvFor(Problem(w, rows_));
   spec.residual = true;
   return builder_.Add(stage, BuildGemv, spec, {y, w.data, x}, y);
 }

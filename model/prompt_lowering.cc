@@ -60,9 +60,7 @@ class PromptLowering : public Lowering {
 
   absl::Status Allocate();
   absl::Status KeepWeights();
-  absl::string_view name() const override {
-    return gemm_ != nullptr ? "prompt, products by cuBLASLt" : "prompt";
-  }
+  absl::string_view name() const override { return gemm_ != nullptr ? "cublaslt" : "dense"; }
   absl::StatusOr<Step> Lower(const StepShape& shape) override;
 
  private:

@@ -32,6 +32,7 @@ void AddListCommand(CLI::App& app, absl::Status& result);
 void AddPerplexityCommand(CLI::App& app, absl::Status& result);
 void AddRunCommand(CLI::App& app, absl::Status& result);
 void AddTokenizeCommand(CLI::App& app, absl::Status& result);
+void AddTuneCommand(CLI::App& app, absl::Status& result);
 void AddWarmCommand(CLI::App& app, absl::Status& result);
 
 }  // namespace ptxsmith

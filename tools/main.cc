@@ -36,6 +36,7 @@ int Run(int argc, char** argv) {
   AddPerplexityCommand(app, result);
   AddRunCommand(app, result);
   AddTokenizeCommand(app, result);
+  AddTuneCommand(app, result);
   AddWarmCommand(app, result);
 
   try {

@@ -12,6 +12,7 @@
 #include "model/kernel_list.h"
 #include "runtime/debug_flags.h"
 #include "runtime/device.h"
+#include "tools/profile_file.h"
 #include "tools/progress.h"
 
 namespace ptxsmith {
@@ -41,6 +42,7 @@ void AddDeviceFlags(CLI::App& command, ModelOptions& options) {
                                                {"f16", PromptWeights::kHalf},
                                                {"e4m3", PromptWeights::kE4M3}}))
       ->default_str("file");
+  command.add_option("--gpu-profile", options.gpu_profile, "What `ptxsmith tune` measured");
 }
 
 void AddModelFlags(CLI::App& command, ModelOptions& options) {
@@ -79,6 +81,7 @@ std::string Origins(const CacheStats& stats) {
 TransformerOptions TransformerOptionsOf(const ModelOptions& options) {
   TransformerOptions transformer;
   transformer.context = options.context;
+  transformer.slots = options.slots;
   transformer.batch = options.batch;
   transformer.kv_type = options.kv_type;
   transformer.prompt_weights = options.prompt_weights;
@@ -104,6 +107,16 @@ absl::StatusOr<OpenedTransformer> OpenTransformer(const ModelOptions& options, c
   const auto start = std::chrono::steady_clock::now();
   auto cache = std::make_unique<ModuleCache>(device, CompilationFor(*device));
   TransformerOptions transformer = TransformerOptionsOf(options);
+  if (!options.gpu_profile.empty()) {
+    size_t ignored = 0;
+    PTXSMITH_ASSIGN_OR_RETURN(GpuProfile profile,
+                              ReadProfile(options.gpu_profile, device->profile(), &ignored));
+    if (ignored > 0) {
+      std::fprintf(stderr, "profile  %zu choices of %s do not hold for this device or program\n",
+                   ignored, options.gpu_profile.c_str());
+    }
+    transformer.profile = std::make_shared<const GpuProfile>(std::move(profile));
+  }
   PTXSMITH_ASSIGN_OR_RETURN(const double compile_ms, CompileAll(file, transformer, *cache));
   std::unique_ptr<Transformer> model;
   {

@@ -207,10 +207,10 @@ TEST_P(PromptTest, ChoosesTheLoweringAsked) {
       EXPECT_EQ(name, "plain");
       break;
     case Products::kGenerated:
-      EXPECT_EQ(name, "prompt");
+      EXPECT_EQ(name, "dense");
       break;
     default:
-      EXPECT_EQ(name, "prompt, products by cuBLASLt");
+      EXPECT_EQ(name, "cublaslt");
   }
 }
 
