@@ -92,7 +92,7 @@ absl::Status Transformer::Prepare(ModuleCache& cache, const TransformerOptions& 
   logits_.resize(uint64_t{logit_rows} * config_.vocab_size);
 
   const ModelParts parts{config_, weights_, kv_cache_, io_, rope_rates_, cache, *profile_};
-  PTXSMITH_ASSIGN_OR_RETURN(lowering_, NewPlainLowering(parts));
+  PTXSMITH_ASSIGN_OR_RETURN(lowering_, NewLowering(options.lowering, parts));
   PTXSMITH_RETURN_IF_ERROR(PreparePrompts(parts, options));
   PTXSMITH_RETURN_IF_ERROR(MakeProgram({.logits = LogitRows::kNone}, &step_));
   PTXSMITH_RETURN_IF_ERROR(MakeProgram({.logits = LogitRows::kAll}, &step_logits_));

@@ -57,6 +57,7 @@ struct TransformerOptions {
   uint32_t dense_rows = 48;
   PromptWeights prompt_weights = PromptWeights::kExpanded;  // of those products
   QuantType kv_type = QuantType::kF16;
+  LoweringChoice lowering = LoweringChoice::kAuto;
   std::shared_ptr<const GpuProfile> profile;  // of the device, when it was tuned; null: by rules
   Weights::Progress progress;
 };

@@ -19,12 +19,16 @@ std::vector<float> Forward::Attend(const Model::Layer& layer, const std::vector<
                                    Cache& cache) {
   const size_t head_dim = model_.attention.head_dim;
   const RopeSpec rope{model_.rope_pairs, model_.rope_base, model_.rope_dims, model_.rope_factors};
-  const auto rotated = [&](const Weights& w) {
-    return ToF32(Rope(ToF32(Gemv(w, h)), head_dim, position_, rope));
+  const auto project = [&](const Weights& w, const std::vector<float>& bias) {
+    const std::vector<float> y = ToF32(Gemv(w, h));
+    return bias.empty() ? y : ToF32(Add(y, bias));
   };
-  const std::vector<float> q = rotated(layer.q);
-  Append(rotated(layer.k), cache.k);
-  Append(ToF32(Gemv(layer.v, h)), cache.v);
+  const auto rotated = [&](const Weights& w, const std::vector<float>& bias) {
+    return ToF32(Rope(project(w, bias), head_dim, position_, rope));
+  };
+  const std::vector<float> q = rotated(layer.q, layer.q_bias);
+  Append(rotated(layer.k, layer.k_bias), cache.k);
+  Append(project(layer.v, layer.v_bias), cache.v);
   return ToF32(Gemv(layer.attn_output, ToF32(Attention(q, cache.k, cache.v, model_.attention))));
 }
 

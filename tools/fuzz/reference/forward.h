@@ -28,6 +28,7 @@ struct Model {
   struct Layer {
     std::vector<float> attn_norm;
     Weights q, k, v, attn_output;
+    std::vector<float> q_bias, k_bias, v_bias;  // or empty
     std::vector<float> ffn_norm;
     Weights gate, up, down;
   };
@@ -52,12 +53,14 @@ class Forward {
   // The logits after `token` at the next position. REQUIRES: the token is in the vocabulary.
   std::vector<double> Step(uint32_t token);
 
- private:
   // [position][kv_heads][head_dim], as the f16 cache holds them.
   struct Cache {
     std::vector<float> k, v;
   };
 
+  const Cache& cache(size_t layer) const { return caches_[layer]; }
+
+ private:
   std::vector<float> Attend(const Model::Layer& layer, const std::vector<float>& h, Cache& cache);
 
   const Model& model_;
