@@ -33,6 +33,15 @@ void AddDeviceFlags(CLI::App& command, ModelOptions& options) {
       ->transform(CLI::CheckedTransformer(
           std::map<std::string, QuantType>{{"f16", QuantType::kF16}, {"q8_0", QuantType::kQ8_0}}))
       ->default_str("f16");
+  command
+      .add_option("--prompt-weights", options.prompt_weights,
+                  "What prompts are multiplied with: file (expanded for every prompt), or copies "
+                  "kept as f16 or e4m3 (FP8, less exact)")
+      ->transform(CLI::CheckedTransformer(
+          std::map<std::string, PromptWeights>{{"file", PromptWeights::kExpanded},
+                                               {"f16", PromptWeights::kHalf},
+                                               {"e4m3", PromptWeights::kE4M3}}))
+      ->default_str("file");
   command.add_option("--gpu-profile", options.gpu_profile, "What `ptxsmith tune` measured");
 }
 
@@ -76,6 +85,7 @@ absl::StatusOr<TransformerOptions> TransformerOptionsOf(const ModelOptions& opti
   transformer.slots = options.slots;
   transformer.batch = options.batch;
   transformer.kv_type = options.kv_type;
+  transformer.prompt_weights = options.prompt_weights;
   if (options.gpu_profile.empty()) return transformer;
   size_t ignored = 0;
   PTXSMITH_ASSIGN_OR_RETURN(GpuProfile profile, ReadProfile(options.gpu_profile, device, &ignored));
