@@ -100,17 +100,6 @@ void Address::Store(const char* suffix, uint32_t elem_bytes, absl::Span<const ir
   recorder->Append(std::move(instr));
 }
 
-void Address::Prefetch(SourceLoc loc) const {
-  if (space != Space::kGlobal) {
-    recorder->Fail(loc, absl::StrCat("'", name, "' is no global memory to be prefetched"));
-  }
-  ir::Instr instr;
-  instr.mnemonic = "prefetch.global.L2";
-  instr.src = {AsOperand(1, loc)};
-  instr.loc = loc;
-  recorder->Append(std::move(instr));
-}
-
 ir::Operand Address::AsOperand(uint32_t bytes, SourceLoc loc) const {
   CheckAlignment(*this, bytes, loc);
   ir::Operand operand = base;

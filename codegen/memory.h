@@ -46,7 +46,6 @@ struct Address {
                               MemoryOrder order, SourceLoc loc) const;
   void Store(const char* suffix, uint32_t elem_bytes, absl::Span<const ir::Operand> values,
              MemoryOrder order, SourceLoc loc) const;
-  void Prefetch(SourceLoc loc) const;
   // As an operand of other instructions: [base + offset], known to be aligned to `bytes`.
   ir::Operand AsOperand(uint32_t bytes, SourceLoc loc) const;
 };
@@ -92,11 +91,6 @@ class Pointer {
     for (size_t i = 0; i < N; ++i) operands[i] = values[i].ir();
     address_.Plus(index, kByteSize<T>)
         .Store(TypeTraits<T>::kMem, kByteSize<T>, operands, order, index.loc);
-  }
-
-  // Brings the line of the element into L2, for a later load: prefetch.global.L2
-  void Prefetch(Operand<U32> index) const {
-    address_.Plus(index, kByteSize<T>).Prefetch(index.loc);
   }
 
   // The pointer moved by `index` elements, or by `index` steps of `stride` bytes.

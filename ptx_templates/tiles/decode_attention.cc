@@ -205,59 +205,33 @@ class Attention {
 
 }  // namespace
 
-DecodeKernel::CachePart DecodeKernel::PartOfCache() const {
+void DecodeKernel::Attend(const Val<U32>& layer) {
   const uint32_t groups = spec_.heads / spec_.group;
+  const uint32_t dim = spec_.head_dim;
+  // The positions before this one, in equal parts; the first part also has this one.
   const Val<U32> splits = Min(position_ / spec_.split + 1, at_.max_splits);
   const Val<U32> part = cta_ / groups;
-  const Val<U32> per_part = position_ / splits + 1;
-  const Val<U32> begin = part * per_part;
-  const Val<U32> first_head = cta_ % groups * spec_.group;
-  return {splits,     part,
-          begin,      Min(begin + per_part, position_),
-          first_head, first_head / (spec_.heads / spec_.kv_heads)};
-}
-
-InOut<U8> DecodeKernel::KeysOf(const Val<U32>& layer, const CachePart& part) const {
-  return params_.kv.At(layer, static_cast<uint32_t>(2 * DecodeKvPartBytes(spec_)))
-      .At(part.kv_head * spec_.context, spec_.head_dim * 2);
-}
-
-void DecodeKernel::PrefetchCache(const Val<U32>& layer) {
-  constexpr uint32_t kLine = 128;
-  const CachePart part = PartOfCache();
-  const uint32_t cell = spec_.head_dim * 2;
-  const InOut<U8> keys = KeysOf(layer, part);
-  k_.If(part.part < part.splits && part.begin < part.end, [&] {
-    k_.For(part.begin * cell + lane_ * kLine, part.end * cell, {.step = kWarpLanes * kLine},
-           [&](const Val<U32>& byte) {
-             keys.Prefetch(byte);
-             keys.At(static_cast<uint32_t>(DecodeKvPartBytes(spec_))).Prefetch(byte);
-           });
-  });
-}
-
-void DecodeKernel::Attend(const Val<U32>& layer) {
-  const uint32_t dim = spec_.head_dim;
-  const CachePart cache = PartOfCache();
-  const Val<U32>& splits = cache.splits;
-  const Val<U32>& part = cache.part;
-  const Val<U32>& end = cache.end;
-  const Val<U32>& first_head = cache.first_head;
   const InOut<U32> region = Region(layer);
-  // The first part also has this position.
   k_.If(part < splits, [&] {
+    const Val<U32> per_part = position_ / splits + 1;
+    const Val<U32> begin = part * per_part;
+    const Val<U32> end = Min(begin + per_part, position_);
+    const Val<U32> first_head = cta_ % groups * spec_.group;
+    const Val<U32> kv_head = first_head / (spec_.heads / spec_.kv_heads);
     Attention attention(k_, spec_, warp_, lane_, first_head);
 
-    const InOut<U8> keys = KeysOf(layer, cache);
-    const InOut<U8> values = keys.At(static_cast<uint32_t>(DecodeKvPartBytes(spec_)));
+    const uint32_t part_bytes = static_cast<uint32_t>(DecodeKvPartBytes(spec_));
+    const InOut<U8> keys =
+        params_.kv.At(layer, 2 * part_bytes).At(kv_head * spec_.context, dim * 2);
+    const InOut<U8> values = keys.At(part_bytes);
     const uint32_t stride = spec_.warps * attention.places();
-    const Val<U32> start = cache.begin + warp_ * attention.places();
+    const Val<U32> start = begin + warp_ * attention.places();
     // The first positions are loaded while the query is on its way.
     Attention::Ahead ahead;
     attention.Load(ahead, keys, values, start, stride, end);
 
     const InOut<U32> qkv = region.At(at_.qkv);
-    const InOut<U32> new_key = qkv.At(q_rows() + cache.kv_head * dim);
+    const InOut<U32> new_key = qkv.At(q_rows() + kv_head * dim);
     const Pred present = part == 0 && warp_ == 0;
     attention.Start(qkv, new_key, new_key.At(kv_rows()), present,
                     present && lane_ < dim / kLaneElements);

@@ -174,11 +174,9 @@ void DecodeKernel::SumSquares() {
              at.Store<4>(i * 4, Vec<U32, 4>({ones, ones, ones, ones}));
            });
   };
-  PrefetchCache(k_.Const<U32>(0));
   k_.For(0, spec_.layers, {}, [&](const Val<U32>& layer) {
     scale(Region(layer).At(at_.squares), 0);
     scale(Region(layer).At(at_.squares_ff), 1);
-    PrefetchCache(Min(layer + 1, spec_.layers - 1));
     wipe(other_copy_.At(layer, at_.layer * 4), at_.layer);
   });
   scale(copy_.At(spec_.layers * at_.layer + at_.squares), 0);

@@ -83,23 +83,11 @@ class DecodeKernel {
   void Compute();
   void Produce();
   void SumSquares();
-  // Brings the keys and values that this block will read in a layer into L2. By one warp.
-  void PrefetchCache(const Val<U32>& layer);  // decode_attention.cc
-
-  // The positions before this one, divided among the blocks that have the same heads.
-  struct CachePart {
-    Val<U32> splits, part;
-    Val<U32> begin, end;
-    Val<U32> first_head, kv_head;
-  };
-  CachePart PartOfCache() const;
-  InOut<U8> KeysOf(const Val<U32>& layer, const CachePart& part) const;
 
   // --- Phases of the compute warps, in order. ---
   void Embed();
   void QueryKeyValue(const Val<U32>& layer, const Val<U32>& flags);
-  // decode_attention.cc
-  void Attend(const Val<U32>& layer);
+  void Attend(const Val<U32>& layer);  // decode_attention.cc
   // o and down: adds to the residual and publishes the next x. `x` is the input in the exchange;
   // norm and the outputs are those of what follows.
   void AddToResidual(const PhaseMatrix& matrix, const Val<U32>& flags, const InOut<U32>& x,

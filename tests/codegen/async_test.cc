@@ -130,13 +130,6 @@ TEST(OrderedMemoryTest, Prints) {
             "st.release.gpu.global.v2.u32 [%rd1+8], {%r0, %r1};\n");
 }
 
-TEST(PrefetchTest, Prints) {
-  EXPECT_EQ(BodyOf([](KernelBuilder&, const Inputs& in) { in.x.Prefetch(32); }),
-            "prefetch.global.L2 [%rd3+128];\n");
-  EXPECT_THAT(Build([](KernelBuilder& k) { k.SharedArray<U32>("a", 4).Prefetch(0); }),
-              StatusIs(absl::StatusCode::kInvalidArgument, HasSubstr("no global memory")));
-}
-
 TEST(OrderedMemoryTest, RefusesWhatMakesNoSense) {
   const auto load = [](MemoryOrder order, bool constant) {
     return Build([&](KernelBuilder& k) {
