@@ -25,8 +25,9 @@ namespace ptxsmith {
 namespace {
 
 // Positions that one block of a decoding attention takes; a longer context is split.
-constexpr uint32_t kPositionsPerSplit = 256;
-constexpr uint32_t kMaxSplits = 16;
+constexpr uint32_t kPositionsPerSplit = 128;
+constexpr uint32_t kMaxSplits = 32;
+constexpr uint32_t kDecodingWarps = 8;
 
 uint32_t SplitsOf(uint32_t context) {
   return std::clamp(context / kPositionsPerSplit, 1u, kMaxSplits);
@@ -240,9 +241,9 @@ absl::Status PlainStep::Attention(uint32_t index, const LayerWeights&) {
   spec.rows = baked(rows_);
   spec.type = cache.type;
   spec.slots = cache.slots;
-  if (shape_.exact) {
+  if (shape_.exact || (cache.slots > 1 && rows_ <= kMaxGemvTokens)) {
     spec.splits = SplitsOf(cache.context);
-    if (spec.splits > 1) spec.warps = 8;
+    spec.warps = kDecodingWarps;
   } else if (cache.slots == 1) {
     spec.queries = 8;
   }
@@ -253,11 +254,12 @@ absl::Status PlainStep::Attention(uint32_t index, const LayerWeights&) {
       F32(lowering_.scratch_.partial,
           uint64_t{rows_} * config_.head_count * spec.splits * (config_.head_dim + 2));
   attend[0] = partial;
-  PTXSMITH_RETURN_IF_ERROR(builder_.Add("attention", BuildAttention, spec, attend, partial));
+  PTXSMITH_RETURN_IF_ERROR(
+      builder_.Add("attention", BuildAttention, spec, With(rows_, attend), partial));
   return builder_.Add(
       "attention_combine", BuildAttentionCombine,
-      AttentionCombineSpec{config_.head_count, config_.head_dim, spec.splits, rows_}, {o_, partial},
-      o_);
+      AttentionCombineSpec{config_.head_count, config_.head_dim, spec.splits, baked(rows_)},
+      With(rows_, {o_, partial}), o_);
 }
 
 absl::Status PlainStep::FeedForward(const LayerWeights& w) {
@@ -290,7 +292,7 @@ absl::Status PlainStep::Head() {
   const BufferView x = x_.Slice((rows_ - rows) * row_bytes, rows * row_bytes);
   const BufferView logits = parts_.io.logits(rows);
   const Matrix& output = parts_.weights.output();
-  if (shape_.exact || rows == 1) {
+  if (shape_.exact || shape_.logits == LogitRows::kLast) {
     // The norm is not folded: each of many thousand blocks would repeat it.
     const BufferView h = h_.Slice(0, x.bytes);
     PTXSMITH_RETURN_IF_ERROR(Norm("output_norm", h, x, parts_.weights.output_norm(), rows));
