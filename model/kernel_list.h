@@ -1,5 +1,6 @@
-// The kernels that a model needs on a device, from the code that runs it: the model is loaded on a
-// device that only takes notes. Takes milliseconds and reads nothing of the weights.
+// The kernels that a model needs on a device, from the code that runs it: the model is loaded, and
+// runs prompts, on a device that only takes notes. Takes milliseconds and reads nothing of the
+// weights.
 //
 //   PTXSMITH_ASSIGN_OR_RETURN(std::vector<KernelSpec> kernels,
 //                             KernelsOf(file, device->profile(), options));

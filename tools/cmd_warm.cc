@@ -44,8 +44,10 @@ absl::Status Warm(const Options& options) {
   PTXSMITH_ASSIGN_OR_RETURN(compilation.disk, DiskCache::Open(std::move(disk)));
 
   const auto start = std::chrono::steady_clock::now();
+  PTXSMITH_ASSIGN_OR_RETURN(const TransformerOptions transformer,
+                            TransformerOptionsOf(options.model, profile));
   PTXSMITH_ASSIGN_OR_RETURN(const std::vector<KernelSpec> kernels,
-                            KernelsOf(file, profile, TransformerOptionsOf(options.model)));
+                            KernelsOf(file, profile, transformer));
   ModuleCache cache(OpenDryDevice(profile), compilation);
   Progress progress("compile", kernels.size());
   PTXSMITH_RETURN_IF_ERROR(

@@ -69,12 +69,21 @@ std::string Origins(const CacheStats& stats) {
 
 }  // namespace
 
-TransformerOptions TransformerOptionsOf(const ModelOptions& options) {
+absl::StatusOr<TransformerOptions> TransformerOptionsOf(const ModelOptions& options,
+                                                        const DeviceProfile& device) {
   TransformerOptions transformer;
   transformer.context = options.context;
   transformer.slots = options.slots;
   transformer.batch = options.batch;
   transformer.kv_type = options.kv_type;
+  if (options.gpu_profile.empty()) return transformer;
+  size_t ignored = 0;
+  PTXSMITH_ASSIGN_OR_RETURN(GpuProfile profile, ReadProfile(options.gpu_profile, device, &ignored));
+  if (ignored > 0) {
+    std::fprintf(stderr, "profile  %zu choices of %s do not hold for this device or program\n",
+                 ignored, options.gpu_profile.c_str());
+  }
+  transformer.profile = std::make_shared<const GpuProfile>(std::move(profile));
   return transformer;
 }
 
@@ -96,17 +105,8 @@ absl::StatusOr<OpenedTransformer> OpenTransformer(const ModelOptions& options, c
                                                   std::shared_ptr<Device> device) {
   const auto start = std::chrono::steady_clock::now();
   auto cache = std::make_unique<ModuleCache>(device, CompilationFor(*device));
-  TransformerOptions transformer = TransformerOptionsOf(options);
-  if (!options.gpu_profile.empty()) {
-    size_t ignored = 0;
-    PTXSMITH_ASSIGN_OR_RETURN(GpuProfile profile,
-                              ReadProfile(options.gpu_profile, device->profile(), &ignored));
-    if (ignored > 0) {
-      std::fprintf(stderr, "profile  %zu choices of %s do not hold for this device or program\n",
-                   ignored, options.gpu_profile.c_str());
-    }
-    transformer.profile = std::make_shared<const GpuProfile>(std::move(profile));
-  }
+  PTXSMITH_ASSIGN_OR_RETURN(TransformerOptions transformer,
+                            TransformerOptionsOf(options, device->profile()));
   PTXSMITH_ASSIGN_OR_RETURN(const double compile_ms, CompileAll(file, transformer, *cache));
   std::unique_ptr<Transformer> model;
   {

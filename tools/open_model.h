@@ -35,7 +35,9 @@ void AddDeviceFlags(CLI::App& command, ModelOptions& options);
 // The same and -m.
 void AddModelFlags(CLI::App& command, ModelOptions& options);
 
-TransformerOptions TransformerOptionsOf(const ModelOptions& options);
+// What is tuned for another device in the profile is left out, and said.
+absl::StatusOr<TransformerOptions> TransformerOptionsOf(const ModelOptions& options,
+                                                        const DeviceProfile& device);
 
 struct OpenedTransformer {
   std::unique_ptr<ModuleCache> cache;

@@ -12,7 +12,7 @@ namespace ptxsmith {
 namespace {
 
 // The list is complete and has nothing too much: after it, loading the model builds nothing.
-TEST(KernelListTest, LoadingAfterPrefetchBuildsNothing) {
+TEST(KernelListTest, AfterPrefetchNothingIsBuilt) {
   ASSERT_OK_AND_ASSIGN(const GgufFile file, GgufFile::Open(*SamplePath("q4_k_m")));
   ASSERT_OK_AND_ASSIGN(const std::shared_ptr<Device> device, Device::Open("emu:sm90"));
   TransformerOptions options;
@@ -23,12 +23,16 @@ TEST(KernelListTest, LoadingAfterPrefetchBuildsNothing) {
   ASSERT_OK(cache.Prefetch(kernels, 2, [](size_t, size_t) {}));
   const uint64_t built = cache.stats().builds;
   EXPECT_EQ(built, kernels.size());
-  ASSERT_OK(Transformer::Load(file, cache, options));
-  EXPECT_EQ(cache.stats().builds, built);
+  ASSERT_OK_AND_ASSIGN(const auto model, Transformer::Load(file, cache, options));
+  ASSERT_OK(model->Prompt({1, 2, 3}, /*want_logits=*/true));
+  ASSERT_OK(model->Step(4, /*want_logits=*/true));
+  ASSERT_OK(model->StepGreedy());
+  EXPECT_EQ(cache.stats().builds, built) << "compiled after loading";
 
   ModuleCache without(device);
-  ASSERT_OK(Transformer::Load(file, without, options));
-  EXPECT_EQ(without.stats().builds, built) << "the list holds what loading does not need";
+  ASSERT_OK_AND_ASSIGN(const auto other, Transformer::Load(file, without, options));
+  ASSERT_OK(other->Prompt({1, 2, 3}, /*want_logits=*/true));
+  EXPECT_EQ(without.stats().builds, built) << "the list holds what nobody needs";
 }
 
 TEST(KernelListTest, FailsAsLoadingDoes) {
