@@ -75,6 +75,7 @@ absl::StatusOr<GenerationStats> Generate(Transformer& model, const Tokenizer& to
       break;
     }
     sink(decoder.Next(token));
+    stats.pending = token;
     if (++stats.generated_tokens == options.max_tokens) break;
     if (model.length() == model.context()) {
       stats.reason = StopReason::kContextFull;
@@ -85,6 +86,7 @@ absl::StatusOr<GenerationStats> Generate(Transformer& model, const Tokenizer& to
       break;
     }
     PTXSMITH_RETURN_IF_ERROR(model.Step(token, /*want_logits=*/true));
+    stats.pending.reset();
     PTXSMITH_ASSIGN_OR_RETURN(token, pick());
   }
   sink(decoder.Finish());
