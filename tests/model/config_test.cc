@@ -39,6 +39,8 @@ TEST(ModelConfigTest, BundledModel) {
   EXPECT_EQ(c.rope_freq_base, 10000.0f);
   EXPECT_EQ(c.rope_scale, 1.0f);
   EXPECT_EQ(c.rms_eps, 1e-5f);
+  EXPECT_EQ(c.attention_scale, 0.125f);
+  EXPECT_EQ(c.WindowOf(0), 0u);
 }
 
 TEST(ModelConfigTest, Defaults) {
@@ -147,6 +149,61 @@ TEST(ModelConfigTest, ImpossibleNumbers) {
   }
 }
 
+GgufWriter As(const std::string& architecture) { return TinyModel().Retarget(architecture); }
+
+TEST(ModelConfigTest, WhatArchitecturesAdd) {
+  ASSERT_OK_AND_ASSIGN(const ModelConfig qwen2, Read(As("qwen2")));
+  EXPECT_TRUE(qwen2.qkv_bias);
+  EXPECT_FALSE(qwen2.output_bias);
+  EXPECT_EQ(qwen2.rope_pairing, RopePairing::kHalfSplit);
+
+  GgufWriter w = As("qwen3");
+  w.Set("qwen3.attention.key_length", U32(32)).Set("qwen3.attention.value_length", U32(32));
+  ASSERT_OK_AND_ASSIGN(const ModelConfig qwen3, Read(w));
+  EXPECT_TRUE(qwen3.qk_norm);
+  EXPECT_FALSE(qwen3.qkv_bias);
+  EXPECT_EQ(qwen3.head_dim, 32u);
+
+  EXPECT_THAT(Read(As("phi2")),
+              StatusIs(StatusCode::kNotFound, HasSubstr("phi2.attention.layer_norm_epsilon")));
+  w = As("phi2").Set("phi2.attention.layer_norm_epsilon", F32(1e-6f));
+  ASSERT_OK_AND_ASSIGN(const ModelConfig phi2, Read(w));
+  EXPECT_EQ(phi2.norm, NormKind::kLayer);
+  EXPECT_EQ(phi2.rms_eps, 1e-6f);
+  EXPECT_EQ(phi2.feed_forward, FeedForward::kGelu);
+  EXPECT_TRUE(phi2.parallel_block);
+  EXPECT_TRUE(phi2.output_bias);
+}
+
+TEST(ModelConfigTest, Gemma2) {
+  ASSERT_OK_AND_ASSIGN(const ModelConfig c, Read(As("gemma2")));
+  EXPECT_EQ(c.feed_forward, FeedForward::kGeGlu);
+  EXPECT_TRUE(c.post_norms);
+  EXPECT_EQ(c.embedding_scale, 8.0f);
+  EXPECT_EQ(c.attention_scale, 0.25f);
+  EXPECT_EQ(c.attention_softcap, 50.0f);
+  EXPECT_EQ(c.logit_softcap, 30.0f);
+  EXPECT_EQ(c.WindowOf(0), 4096u);
+  EXPECT_EQ(c.WindowOf(1), 0u);
+  EXPECT_EQ(c.WindowOf(2), 4096u);
+
+  GgufWriter w = As("gemma2");
+  w.Set("gemma2.attention.sliding_window", U32(7)).Set("gemma2.attn_logit_softcapping", F32(20));
+  w.Set("gemma2.final_logit_softcapping", F32(10)).Set("gemma2.block_count", U32(46));
+  w.Set("gemma2.attention.key_length", U32(64)).Set("gemma2.attention.value_length", U32(64));
+  ASSERT_OK_AND_ASSIGN(const ModelConfig large, Read(w));
+  EXPECT_EQ(large.WindowOf(0), 7u);
+  EXPECT_EQ(large.attention_softcap, 20.0f);
+  EXPECT_EQ(large.logit_softcap, 10.0f);
+  EXPECT_EQ(large.attention_scale, 0.25f) << "by the embedding's share";
+  for (const char* key : {"gemma2.attn_logit_softcapping", "gemma2.final_logit_softcapping"}) {
+    EXPECT_THAT(Read(As("gemma2").Set(key, F32(-1))),
+                StatusIs(StatusCode::kDataLoss, HasSubstr(key)));
+  }
+  EXPECT_THAT(Read(As("gemma2").Set("gemma2.attention.sliding_window", U32(0))),
+              StatusIs(StatusCode::kDataLoss, HasSubstr("sliding_window")));
+}
+
 TEST(ModelConfigTest, UnsupportedModels) {
   EXPECT_THAT(Read(TinyModel().Set("general.architecture", Str("mamba"))),
               StatusIs(StatusCode::kUnimplemented, HasSubstr("'mamba'")));
@@ -154,7 +211,7 @@ TEST(ModelConfigTest, UnsupportedModels) {
               StatusIs(StatusCode::kUnimplemented, HasSubstr("expert_count = 8")));
   EXPECT_OK(Read(TinyModel().Set("llama.expert_count", U32(0))));
   EXPECT_THAT(Read(TinyModel().Set("split.count", Value(2, uint16_t{3}))),
-              StatusIs(StatusCode::kUnimplemented, HasSubstr("split.count = 3")));
+              StatusIs(StatusCode::kInvalidArgument, HasSubstr("split.count = 3")));
 }
 
 }  // namespace
