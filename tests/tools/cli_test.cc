@@ -313,12 +313,12 @@ TEST_F(CliTest, CtrlCEndsARunWithItsStatistics) {
 // The bundled model knows no conversation, but what comes after a message is what would come after
 // the same text in a prompt.
 TEST_F(CliTest, ChatAnswersMessagesInTurn) {
-  const Args args = RunArgs({"--chat", "--template", "mistral", "-n", "6", "--ignore-eos"});
+  const Args args = RunArgs({"--chat", "--template", "mistral", "-n", "12", "--ignore-eos"});
   const Outcome one = Program::Run(args, {.in = "Alice was\n"});
   EXPECT_EQ(one.exit_code, 0) << one.err;
   EXPECT_THAT(one.err, HasSubstr("warning: the end marker of template mistral"));
   const std::string answer =
-      Out(RunArgs({"-p", "[INST] Alice was [/INST]", "-n", "6", "--ignore-eos"}));
+      Out(RunArgs({"-p", "[INST] Alice was [/INST]", "-n", "12", "--ignore-eos"}));
   EXPECT_EQ(one.out, answer.substr(answer.find_first_not_of(" \n")));
 
   const Outcome two = Program::Run(args, {.in = "Alice was\n\n  \nSo she"});
