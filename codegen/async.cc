@@ -7,6 +7,7 @@ namespace {
 
 constexpr uint32_t kBarrierBytes = 8;
 constexpr uint32_t kBulkAlignment = 16;
+constexpr int kFirstAsync = 80;  // the sm that has cp.async
 
 void Append(Recorder* recorder, const char* mnemonic, std::initializer_list<ir::Operand> src,
             SourceLoc loc) {
@@ -78,6 +79,31 @@ void CopyBulk(const InOut<U8>& to, const In<U8>& from, Operand<U32> bytes,
           from.address().AsOperand(kBulkAlignment, index.loc), bytes.ir, barriers.Address(index),
           policy.ir()},
          index.loc);
+}
+
+void CopyAsync16(const InOut<U8>& to, const In<U8>& from, SourceLoc loc) {
+  constexpr uint32_t kBytes = 16;
+  Recorder* recorder = to.address().recorder;
+  if (to.address().space != Space::kShared || from.address().space != Space::kGlobal) {
+    recorder->Fail(loc, "an asynchronous copy goes from global to shared memory");
+  }
+  if (recorder->kernel().target.sm < kFirstAsync) {
+    to.As<U32>().Store<4>(Operand<U32>(0, loc), from.As<U32>().Load<4>(Operand<U32>(0, loc)));
+    return;
+  }
+  Append(recorder, "cp.async.cg.shared.global",
+         {to.address().AsOperand(kBytes, loc), from.address().AsOperand(kBytes, loc),
+          Recorder::Int(kBytes)},
+         loc);
+}
+
+void CommitCopies(KernelBuilder& k, SourceLoc loc) {
+  if (k.target().sm >= kFirstAsync) Append(&k.recorder(), "cp.async.commit_group", {}, loc);
+}
+
+void WaitForCopies(KernelBuilder& k, uint32_t pending, SourceLoc loc) {
+  if (k.target().sm < kFirstAsync) return;
+  Append(&k.recorder(), "cp.async.wait_group", {Recorder::Int(pending)}, loc);
 }
 
 }  // namespace ptxsmith

@@ -1,5 +1,5 @@
-// Bulk copies from global to shared memory and the barriers that tell when they have arrived. From
-// sm_90 on.
+// Copies from global to shared memory that go on while the kernel computes: bulk copies with the
+// barriers that tell when they have arrived, from sm_90 on, and copies of 16 bytes by each thread.
 //
 //   const MBarriers full(k, "full", 16);                       // 16 barriers in shared memory
 //   const Shared<U8> ring = k.SharedArray<U8>("ring", 16 * bytes);
@@ -60,6 +60,15 @@ Val<U64> EvictFirst(KernelBuilder& k, SourceLoc loc = SourceLoc::Here());
 // cp.async.bulk.shared::cluster.global.mbarrier::complete_tx::bytes.L2::cache_hint. By one thread.
 void CopyBulk(const InOut<U8>& to, const In<U8>& from, Operand<U32> bytes,
               const MBarriers& barriers, Operand<U32> index, const Val<U64>& policy);
+
+// Starts copying 16 bytes: cp.async.cg.shared.global, from sm_80 on. Before, a load and a store.
+void CopyAsync16(const InOut<U8>& to, const In<U8>& from, SourceLoc loc = SourceLoc::Here());
+// Closes the group of the copies that this thread started since the last call:
+// cp.async.commit_group.
+void CommitCopies(KernelBuilder& k, SourceLoc loc = SourceLoc::Here());
+// Until all but the last `pending` groups of this thread have arrived: cp.async.wait_group. Other
+// threads see them after a barrier.
+void WaitForCopies(KernelBuilder& k, uint32_t pending, SourceLoc loc = SourceLoc::Here());
 
 }  // namespace ptxsmith
 

@@ -1,8 +1,8 @@
-// Elementary functions made of exactly rounded operations only (add, mul, fma), so that the
-// emulator and every GPU give the same bits. The hardware's own approximations (ex2.approx,
-// sin.approx) differ between the two and cost as much: 16 lanes per clock and SM for one ex2
-// against 128 for an fma, so the eight operations of the polynomial take the same time (H200,
-// computed from measured rates).
+// Elementary functions made of exactly rounded operations only (add, mul, fma; one exception says
+// so), so that the emulator and every GPU give the same bits. The hardware's own approximations
+// (ex2.approx, sin.approx) differ between the two and cost as much: 16 lanes per clock and SM for
+// one ex2 against 128 for an fma, so the eight operations of the polynomial take the same time
+// (H200, computed from measured rates).
 //
 //   Val<F32> w = Exp(score - best);
 //   const auto [c, s] = CosSinTurns(turns);
@@ -25,6 +25,14 @@ Val<F32> Tanh(const Val<F32>& x);
 
 // The error function. Relative error below 1.5e-7; NaN stays NaN.
 Val<F32> Erf(const Val<F32>& x);
+
+// 2^a by the hardware's approximation, within 2^-22 relatively; -inf gives 0. The emulator's bits
+// differ from a GPU's: only for kernels whose sums differ between devices anyway (mma.h), where it
+// is 16 lanes a clock beside the tensor cores, and Exp's ten instructions would take their issue
+// slots. ex2.approx.ftz.f32
+inline Val<F32> Exp2Approx(Operand<F32> a, SourceLoc loc = SourceLoc::Here()) {
+  return {a.recorder, a.recorder->Emit(RegClass::kF32, "ex2.approx.ftz.f32", {a.ir}, loc)};
+}
 
 // cos(2 pi t), sin(2 pi t) for |t| <= 0.5, as {cos, sin}. Absolute error below 2.5e-7.
 Vec<F32, 2> CosSinTurns(const Val<F32>& t);

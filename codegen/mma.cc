@@ -1,5 +1,8 @@
 #include "codegen/mma.h"
 
+#include <utility>
+#include <vector>
+
 namespace ptxsmith {
 
 void MmaTile::Emit(const char* mnemonic, std::initializer_list<ir::Operand> a,
@@ -27,6 +30,25 @@ void MmaTile::MultiplyAdd16(const Vec<U32, 4>& a, const Vec<U32, 2>& b, SourceLo
   constexpr const char* kHalf = "mma.sync.aligned.m16n8k8.row.col.f32.f16.f16.f32";
   Emit(kHalf, {a[0].ir(), a[1].ir()}, {b[0].ir()}, loc);
   Emit(kHalf, {a[2].ir(), a[3].ir()}, {b[1].ir()}, loc);
+}
+
+Vec<U32, 4> LoadMatrices(const InOut<F16>& row, bool transposed, SourceLoc loc) {
+  constexpr uint32_t kRowBytes = 16;
+  Recorder* recorder = row.address().recorder;
+  if (row.address().space != Space::kShared) {
+    recorder->Fail(loc, "matrices are loaded from shared memory");
+  }
+  ir::Instr instr;
+  instr.op = ir::Op::kWarp;
+  instr.mnemonic = transposed ? "ldmatrix.sync.aligned.m8n8.x4.trans.shared.b16"
+                              : "ldmatrix.sync.aligned.m8n8.x4.shared.b16";
+  instr.src = {row.address().AsOperand(kRowBytes, loc)};
+  instr.has_forced_uniformity = true;  // every lane gets a part of its own
+  for (int i = 0; i < 4; ++i) instr.dst.push_back(recorder->NewReg(RegClass::kB32));
+  instr.loc = loc;
+  const std::vector<ir::RegId> regs = instr.dst;
+  recorder->Append(std::move(instr));
+  return MakeVec<4>([&](size_t i) { return Val<U32>(recorder, recorder->RegOperand(regs[i])); });
 }
 
 }  // namespace ptxsmith

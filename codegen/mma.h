@@ -11,6 +11,9 @@
 //   acc element 0, 1: row g, columns 2 t and 2 t + 1; element 2, 3: row g + 8, the same columns.
 // A fragment word holds two f16, the lower index in the low half.
 //
+//   const Vec<U32, 4> b = LoadMatrices(tile.At(row), false);   // from rows of 16 bytes in shared
+//   memory
+//
 // The order of the sums inside is the hardware's: devices agree within rounding, not in every bit.
 #ifndef PTXSMITH_CODEGEN_MMA_H_
 #define PTXSMITH_CODEGEN_MMA_H_
@@ -35,6 +38,7 @@ class MmaTile {
 
   // The lane's element i of 0..3: a snapshot.
   Val<F32> Element(size_t i) const { return elements_[i]; }
+  void SetElement(size_t i, Operand<F32> value) { elements_[i] = value; }
 
  private:
   void Emit(const char* mnemonic, std::initializer_list<ir::Operand> a,
@@ -42,6 +46,11 @@ class MmaTile {
 
   std::array<Var<F32>, 4> elements_;
 };
+
+// Four 8 x 8 matrices of f16 from shared memory: lane 8 i + r says where row r of matrix i lies, 16
+// bytes. Word i holds elements 2 t and 2 t + 1 of row g of matrix i; `transposed` elements g of
+// rows 2 t and 2 t + 1. ldmatrix.sync.aligned.m8n8.x4[.trans].shared.b16
+Vec<U32, 4> LoadMatrices(const InOut<F16>& row, bool transposed, SourceLoc loc = SourceLoc::Here());
 
 }  // namespace ptxsmith
 

@@ -1,5 +1,6 @@
 #include "model/generate.h"
 
+#include <algorithm>
 #include <chrono>
 #include <string>
 
@@ -8,6 +9,9 @@
 
 namespace ptxsmith {
 namespace {
+
+// Enough to hide the way of a token to the host; what is run in vain at the end is little.
+constexpr uint32_t kStepsAhead = 1;
 
 class Stopwatch {
  public:
@@ -45,28 +49,30 @@ absl::StatusOr<GenerationStats> Generate(Transformer& model, const Tokenizer& to
                      " positions has room for ", model.context() - model.length()));
   }
   PTXSMITH_ASSIGN_OR_RETURN(Sampler sampler, Sampler::Create(options.sampling));
+  const bool greedy = options.sampling.temperature == 0;
   const auto pick = [&]() -> absl::StatusOr<TokenId> {
-    if (options.sampling.temperature == 0) return model.Greedy();
+    if (greedy) return model.Greedy();
     PTXSMITH_ASSIGN_OR_RETURN(const absl::Span<const float> logits, model.Logits());
     return sampler.Sample(logits);
   };
-
   const auto stopped = [&] { return options.stop && options.stop(); };
 
   GenerationStats stats;
   const Stopwatch prompt_watch;
-  for (const TokenId token : prompt) {
-    if (stopped()) {
-      stats.reason = StopReason::kStopped;
-      return stats;
-    }
-    const bool last = ++stats.prompt_tokens == prompt.size();
-    PTXSMITH_RETURN_IF_ERROR(model.Step(token, /*want_logits=*/last));
+  const uint32_t start = model.length();
+  PTXSMITH_RETURN_IF_ERROR(model.Prompt(prompt, /*want_logits=*/true, [&] { return !stopped(); }));
+  stats.prompt_tokens = model.length() - start;
+  if (stats.prompt_tokens < prompt.size()) {
+    stats.reason = StopReason::kStopped;
+    return stats;
   }
   PTXSMITH_ASSIGN_OR_RETURN(TokenId token, pick());
   stats.prompt_seconds = prompt_watch.Seconds();
   if (options.max_tokens == 0) return stats;
 
+  // Steps run beyond the token in hand, and those there will be in all unless something ends them.
+  uint32_t steps = 0;
+  const uint32_t most_steps = std::min(options.max_tokens - 1, model.context() - model.length());
   StreamDecoder decoder(tokenizer);
   const Stopwatch watch;
   for (;;) {
@@ -77,7 +83,7 @@ absl::StatusOr<GenerationStats> Generate(Transformer& model, const Tokenizer& to
     sink(decoder.Next(token));
     stats.pending = token;
     if (++stats.generated_tokens == options.max_tokens) break;
-    if (model.length() == model.context()) {
+    if (stats.generated_tokens > most_steps) {
       stats.reason = StopReason::kContextFull;
       break;
     }
@@ -85,10 +91,20 @@ absl::StatusOr<GenerationStats> Generate(Transformer& model, const Tokenizer& to
       stats.reason = StopReason::kStopped;
       break;
     }
-    PTXSMITH_RETURN_IF_ERROR(model.Step(token, /*want_logits=*/true));
+    if (greedy) {
+      // The device has its next step before this one's token is looked at.
+      while (steps < std::min(stats.generated_tokens + kStepsAhead, most_steps)) {
+        PTXSMITH_RETURN_IF_ERROR(model.StepGreedy());
+        ++steps;
+      }
+      PTXSMITH_ASSIGN_OR_RETURN(token, model.NextGreedy());
+    } else {
+      PTXSMITH_RETURN_IF_ERROR(model.Step(token, /*want_logits=*/true));
+      PTXSMITH_ASSIGN_OR_RETURN(token, pick());
+    }
     stats.pending.reset();
-    PTXSMITH_ASSIGN_OR_RETURN(token, pick());
   }
+  model.DropAhead();
   sink(decoder.Finish());
   stats.generation_seconds = watch.Seconds();
   return stats;

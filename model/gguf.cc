@@ -111,6 +111,13 @@ std::vector<GgufScalar> GgufEntry::Elements(uint64_t limit) const {
   return result;
 }
 
+absl::StatusOr<GgufFile> GgufFile::ParseShared(absl::Span<const uint8_t> bytes,
+                                               std::shared_ptr<const void> owner) {
+  absl::StatusOr<GgufFile> file = Parse(bytes);
+  if (file.ok()) file->mappings_.push_back(std::move(owner));
+  return file;
+}
+
 const GgufEntry* GgufFile::FindEntry(absl::string_view key) const {
   const auto it = entry_index_.find(key);
   return it == entry_index_.end() ? nullptr : &entries_[it->second];

@@ -82,6 +82,10 @@ class GgufFile {
   // `bytes` must outlive the result.
   static absl::StatusOr<GgufFile> Parse(absl::Span<const uint8_t> bytes);
 
+  // The same for bytes that `owner` keeps.
+  static absl::StatusOr<GgufFile> ParseShared(absl::Span<const uint8_t> bytes,
+                                              std::shared_ptr<const void> owner);
+
   // Maps the file, because weights of tens of gigabytes cannot be read eagerly. Only regular files:
   // a directory, FIFO or device is InvalidArgument, an absent file NotFound. The first part of a
   // split model (NAME-00001-of-00003.gguf) brings the tensors of the others; DataLoss names a part

@@ -66,9 +66,8 @@ std::string PartSuffix(uint32_t number, uint32_t count) {
 
 absl::StatusOr<GgufFile> GgufFile::OpenPart(const std::string& path) {
   PTXSMITH_ASSIGN_OR_RETURN(Mapping mapping, Map(path));
-  absl::StatusOr<GgufFile> file = Parse(mapping.bytes);
+  absl::StatusOr<GgufFile> file = ParseShared(mapping.bytes, std::move(mapping.owner));
   if (!file.ok()) return InFile(path, file.status());
-  file->mappings_.push_back(std::move(mapping.owner));
   return file;
 }
 

@@ -1,48 +1,21 @@
 #include "model/transformer.h"
 
 #include <algorithm>
-#include <initializer_list>
+#include <limits>
 #include <utility>
 
 #include "absl/strings/str_cat.h"
 #include "codegen/status_macros.h"
-#include "ptx_templates/argmax.h"
-#include "ptx_templates/attention.h"
-#include "ptx_templates/elementwise.h"
-#include "ptx_templates/embed_row.h"
-#include "ptx_templates/gemv.h"
-#include "ptx_templates/kv_append.h"
-#include "ptx_templates/rms_norm.h"
+#include "ptx_templates/gemv_core.h"
 #include "ptx_templates/rope.h"
 
 namespace ptxsmith {
 namespace {
 
-constexpr uint64_t kAlignment = 256;
-// Rotation is exact below; bytes of the cache then fit 64 bits whatever the other sizes are.
+// Rotation is exact below.
 constexpr uint32_t kMaxPositions = 1 << 24;
-
-uint64_t Aligned(uint64_t bytes) { return (bytes + kAlignment - 1) / kAlignment * kAlignment; }
-
-// Gets the kernel of a spec from the cache and binds it.
-template <class Spec>
-absl::StatusOr<BoundLaunch> Bound(ModuleCache& cache,
-                                  absl::StatusOr<KernelSpec> (*build)(const Spec&, const Target&),
-                                  const Spec& spec, std::initializer_list<Arg> args) {
-  const Target& target = cache.device()->profile().target;
-  PTXSMITH_ASSIGN_OR_RETURN(
-      std::shared_ptr<const Module> module,
-      cache.GetOrBuild(KeyOf(spec, target), [&] { return build(spec, target); }));
-  return Bind(std::move(module), args);
-}
-
-absl::StatusOr<BoundLaunch> BoundGemv(ModuleCache& cache, const Matrix& w, BufferView y,
-                                      BufferView x) {
-  GemvSpec spec{w.type, w.k, w.n};
-  // Loads of four units in flight per warp when the row has them.
-  while (spec.unroll < 4 && w.k / kUnitWeights >= 2 * spec.unroll) spec.unroll *= 2;
-  return Bound(cache, BuildGemv, spec, {y, w.data, x});
-}
+// Programs for prompts of so many lengths are kept; making one costs some milliseconds.
+constexpr size_t kMaxPromptPrograms = 8;
 
 }  // namespace
 
@@ -65,6 +38,7 @@ absl::StatusOr<std::unique_ptr<Transformer>> Transformer::Load(const GgufFile& f
                                                  " and values of ", config.value_length,
                                                  " elements"));
   }
+  if (options.batch == 0) return absl::InvalidArgumentError("a batch of 0 tokens");
   Device& device = *cache.device();
   PTXSMITH_ASSIGN_OR_RETURN(Stream stream, device.NewStream());
   PTXSMITH_ASSIGN_OR_RETURN(Weights weights,
@@ -72,42 +46,42 @@ absl::StatusOr<std::unique_ptr<Transformer>> Transformer::Load(const GgufFile& f
   std::unique_ptr<Transformer> model(new Transformer(std::move(weights), config));
   model->stream_ = std::move(stream);
   model->context_ = context;
-  PTXSMITH_RETURN_IF_ERROR(model->Allocate(device));
+  model->batch_ = std::min(options.batch, context);
   PTXSMITH_RETURN_IF_ERROR(model->UploadRopeRates(file, device));
-  PTXSMITH_RETURN_IF_ERROR(model->BindAll(cache));
-  model->logits_.resize(config.vocab_size);
-  model->step_inputs_.resize(model->context_);
+  PTXSMITH_RETURN_IF_ERROR(model->Prepare(cache, options));
   return model;
 }
 
-absl::Status Transformer::Allocate(Device& device) {
-  const uint64_t q_width = uint64_t{config_.head_count} * config_.head_dim;
-  const uint64_t kv_width = uint64_t{config_.head_count_kv} * config_.head_dim;
-  struct Part {
-    const char* name;
-    Buffer& buffer;
-    uint64_t elements;  // of four bytes
-  };
-  const Part parts[] = {{"inputs", work_.inputs, 2},
-                        {"x", work_.x, config_.embedding_length},
-                        {"h", work_.h, config_.embedding_length},
-                        {"q", work_.q, q_width},
-                        {"k", work_.k, kv_width},
-                        {"v", work_.v, kv_width},
-                        {"o", work_.o, q_width},
-                        {"gate", work_.gate, config_.feed_forward_length},
-                        {"up", work_.up, config_.feed_forward_length},
-                        {"g", work_.g, config_.feed_forward_length},
-                        {"logits", work_.logits, config_.vocab_size},
-                        {"greedy", work_.greedy, 1}};
-  for (const Part& part : parts) {
-    PTXSMITH_ASSIGN_OR_RETURN(part.buffer, device.Allocate(part.elements * 4, part.name));
-  }
+absl::Status Transformer::Prepare(ModuleCache& cache, const TransformerOptions& options) {
+  Device& device = *cache.device();
+  graphs_ = device.debug().level < 2 && !device.debug().sync;
+  PTXSMITH_ASSIGN_OR_RETURN(
+      io_, StepIo::Allocate(device, config_, batch_, std::min(batch_, kMaxGemvTokens)));
+  PTXSMITH_ASSIGN_OR_RETURN(
+      kv_cache_,
+      KvCache::Allocate(device, config_, {.context = context_, .type = options.kv_type}));
+  PTXSMITH_RETURN_IF_ERROR(stream_.Fill(io_.pick_count(), 0));
 
-  kv_bytes_ = Aligned(kv_width * context_ * 2);
-  PTXSMITH_ASSIGN_OR_RETURN(kv_cache_,
-                            device.Allocate(kv_bytes_ * 2 * config_.block_count, "kv_cache"));
-  return absl::OkStatus();
+  PTXSMITH_ASSIGN_OR_RETURN(host_tokens_, device.AllocateHost(uint64_t{context_} * 4));
+  PTXSMITH_ASSIGN_OR_RETURN(host_positions_, device.AllocateHost(uint64_t{context_} * 4));
+  for (uint32_t i = 0; i < context_; ++i) static_cast<uint32_t*>(host_positions_.data())[i] = i;
+  PTXSMITH_ASSIGN_OR_RETURN(host_choices_, device.AllocateHost(kPickRing * sizeof(TokenId)));
+  PTXSMITH_ASSIGN_OR_RETURN(choice_stream_, device.NewStream());
+  for (Choice& choice : choices_) {
+    PTXSMITH_ASSIGN_OR_RETURN(choice.made, device.NewEvent());
+    PTXSMITH_ASSIGN_OR_RETURN(choice.received, device.NewEvent());
+  }
+  logits_.resize(config_.vocab_size);
+
+  const ModelParts parts{config_, weights_, kv_cache_, io_, rope_rates_, cache};
+  PTXSMITH_ASSIGN_OR_RETURN(lowering_, NewPlainLowering(parts));
+  PTXSMITH_RETURN_IF_ERROR(MakeProgram({.logits = LogitRows::kNone}, &step_));
+  PTXSMITH_RETURN_IF_ERROR(MakeProgram({.logits = LogitRows::kAll}, &step_logits_));
+  PTXSMITH_RETURN_IF_ERROR(MakeProgram({.logits = LogitRows::kAll, .pick = true}, &decode_));
+  StepBuilder pick(cache);
+  PTXSMITH_RETURN_IF_ERROR(Lowering::AddPick(parts, 1, pick));
+  pick_.step = std::move(pick).Take();
+  return RecordGraph(pick_);
 }
 
 absl::Status Transformer::UploadRopeRates(const GgufFile& file, Device& device) {
@@ -135,117 +109,199 @@ absl::Status Transformer::UploadRopeRates(const GgufFile& file, Device& device) 
   return stream_.Synchronize();
 }
 
-absl::StatusOr<Transformer::Layer> Transformer::BindLayer(ModuleCache& cache, uint32_t index) {
-  const LayerWeights& w = weights_.layers()[index];
-  const uint32_t width = config_.embedding_length;
-  const uint32_t dim = config_.head_dim;
-  const uint32_t heads = config_.head_count;
-  const uint32_t kv_heads = config_.head_count_kv;
-  const BufferView cache_view(kv_cache_);
-  const BufferView keys = cache_view.Slice(2 * index * kv_bytes_, kv_bytes_);
-  const BufferView values = cache_view.Slice((2 * index + 1) * kv_bytes_, kv_bytes_);
-  const RmsNormSpec norm{width, 1, config_.rms_eps};
-  const ResidualAddSpec add{width};
-  const auto rope = [&](uint32_t count) {
-    return RopeSpec{config_.rope_pairing, count, dim, config_.rope_dim};
-  };
-  // Positions are divided among enough warps to hide the latency of the cache, few enough to join.
-  const AttentionSpec attend{heads, kv_heads, dim, context_, 4};
-
-  Layer layer;
-#define PTXSMITH_BIND_(launch, ...) PTXSMITH_ASSIGN_OR_RETURN(layer.launch, __VA_ARGS__)
-  PTXSMITH_BIND_(attn_norm, Bound(cache, BuildRmsNorm, norm, {work_.h, work_.x, w.attn_norm.data}));
-  PTXSMITH_BIND_(q, BoundGemv(cache, w.q, work_.q, work_.h));
-  PTXSMITH_BIND_(k, BoundGemv(cache, w.k, work_.k, work_.h));
-  PTXSMITH_BIND_(v, BoundGemv(cache, w.v, work_.v, work_.h));
-  PTXSMITH_BIND_(rope_q,
-                 Bound(cache, BuildRope, rope(heads), {work_.q, work_.position(), rope_rates_}));
-  PTXSMITH_BIND_(rope_k,
-                 Bound(cache, BuildRope, rope(kv_heads), {work_.k, work_.position(), rope_rates_}));
-  PTXSMITH_BIND_(kv_append, Bound(cache, BuildKvAppend, KvAppendSpec{kv_heads, dim, context_},
-                                  {keys, values, work_.k, work_.v, work_.position()}));
-  PTXSMITH_BIND_(attention, Bound(cache, BuildAttention, attend,
-                                  {work_.o, work_.q, keys, values, work_.position()}));
-  PTXSMITH_BIND_(attn_output, BoundGemv(cache, w.attn_output, work_.h, work_.o));
-  PTXSMITH_BIND_(attn_residual, Bound(cache, BuildResidualAdd, add, {work_.x, work_.h}));
-  PTXSMITH_BIND_(ffn_norm, Bound(cache, BuildRmsNorm, norm, {work_.h, work_.x, w.ffn_norm.data}));
-  PTXSMITH_BIND_(gate, BoundGemv(cache, w.gate, work_.gate, work_.h));
-  PTXSMITH_BIND_(up, BoundGemv(cache, w.up, work_.up, work_.h));
-  PTXSMITH_BIND_(swiglu, Bound(cache, BuildSwiglu, SwigluSpec{config_.feed_forward_length},
-                               {work_.g, work_.gate, work_.up}));
-  PTXSMITH_BIND_(down, BoundGemv(cache, w.down, work_.h, work_.g));
-  PTXSMITH_BIND_(ffn_residual, Bound(cache, BuildResidualAdd, add, {work_.x, work_.h}));
-#undef PTXSMITH_BIND_
-  return layer;
-}
-
-absl::Status Transformer::BindAll(ModuleCache& cache) {
-  const Matrix& table = weights_.token_embedding();
-  PTXSMITH_ASSIGN_OR_RETURN(embed_,
-                            Bound(cache, BuildEmbedRow, EmbedRowSpec{table.type, table.k, table.n},
-                                  {work_.x, table.data, work_.token()}));
-  for (uint32_t i = 0; i < config_.block_count; ++i) {
-    PTXSMITH_ASSIGN_OR_RETURN(Layer layer, BindLayer(cache, i));
-    layers_.push_back(std::move(layer));
-  }
-  const RmsNormSpec norm{config_.embedding_length, 1, config_.rms_eps};
-  PTXSMITH_ASSIGN_OR_RETURN(output_norm_, Bound(cache, BuildRmsNorm, norm,
-                                                {work_.h, work_.x, weights_.output_norm().data}));
-  PTXSMITH_ASSIGN_OR_RETURN(output_, BoundGemv(cache, weights_.output(), work_.logits, work_.h));
-  PTXSMITH_ASSIGN_OR_RETURN(argmax_, Bound(cache, BuildArgmax, ArgmaxSpec{config_.vocab_size},
-                                           {work_.greedy, work_.logits}));
+absl::Status Transformer::RecordGraph(Program& program) {
+  if (!graphs_) return absl::OkStatus();
+  PTXSMITH_ASSIGN_OR_RETURN(program.graph, Graph::Record(stream_, Graph::Method::kCapture, [&] {
+                              return program.step.Enqueue(stream_);
+                            }));
   return absl::OkStatus();
 }
 
-absl::Status Transformer::Layer::Forward(const Stream& stream) const {
-  for (const BoundLaunch* launch :
-       {&attn_norm, &q, &k, &v, &rope_q, &rope_k, &kv_append, &attention, &attn_output,
-        &attn_residual, &ffn_norm, &gate, &up, &swiglu, &down, &ffn_residual}) {
-    PTXSMITH_RETURN_IF_ERROR(Enqueue(*launch, stream));
+absl::Status Transformer::MakeProgram(const StepShape& shape, Program* program) {
+  PTXSMITH_ASSIGN_OR_RETURN(program->step, lowering_->Lower(shape));
+  return RecordGraph(*program);
+}
+
+absl::Status Transformer::CheckRoom(uint32_t tokens) const {
+  if (tokens <= context_ - length_) return absl::OkStatus();
+  if (length_ == context_) {
+    return absl::OutOfRangeError(
+        absl::StrCat("the context of ", context_, " positions is full; ask for a larger one"));
+  }
+  return absl::OutOfRangeError(absl::StrCat("the prompt has ", tokens, " tokens; the context of ",
+                                            context_, " positions has room for ",
+                                            context_ - length_));
+}
+
+absl::Status Transformer::CheckTokens(absl::Span<const TokenId> tokens) const {
+  for (const TokenId token : tokens) {
+    if (token < config_.vocab_size) continue;
+    return absl::InvalidArgumentError(
+        absl::StrCat("token ", token, " is beyond the vocabulary of ", config_.vocab_size));
+  }
+  return absl::OkStatus();
+}
+
+absl::Status Transformer::UploadInputs(absl::Span<const TokenId> tokens) {
+  if (rewound_) {
+    // Copies out of the places of these positions may still be under way.
+    PTXSMITH_RETURN_IF_ERROR(stream_.Synchronize());
+    rewound_ = false;
+  }
+  const uint32_t rows = static_cast<uint32_t>(tokens.size());
+  TokenId* const place = static_cast<TokenId*>(host_tokens_.data()) + length_;
+  std::copy(tokens.begin(), tokens.end(), place);
+  PTXSMITH_RETURN_IF_ERROR(stream_.CopyToDevice(io_.tokens(rows), place, uint64_t{rows} * 4));
+  return stream_.CopyToDevice(io_.positions(rows),
+                              static_cast<const uint32_t*>(host_positions_.data()) + length_,
+                              uint64_t{rows} * 4);
+}
+
+absl::Status Transformer::Run(const Program& program) {
+  if (observer_) return RunObserved(program.step);
+  return program.graph.kernels() > 0 ? program.graph.Launch(stream_)
+                                     : program.step.Enqueue(stream_);
+}
+
+absl::Status Transformer::RunObserved(const ptxsmith::Step& step) {
+  for (const StepKernel& kernel : step.kernels()) {
+    PTXSMITH_RETURN_IF_ERROR(Enqueue(kernel.launch, stream_));
+    observed_.resize(kernel.result.bytes / sizeof(float));
+    PTXSMITH_RETURN_IF_ERROR(
+        stream_.CopyToHost(observed_.data(), kernel.result, kernel.result.bytes));
+    PTXSMITH_RETURN_IF_ERROR(stream_.Synchronize());
+    PTXSMITH_RETURN_IF_ERROR(observer_(kernel, observed_));
   }
   return absl::OkStatus();
 }
 
 absl::Status Transformer::Step(TokenId token, bool want_logits) {
-  if (length_ >= context_) {
-    return absl::OutOfRangeError(
-        absl::StrCat("the context of ", context_, " positions is full; ask for a larger one"));
-  }
-  if (token >= config_.vocab_size) {
-    return absl::InvalidArgumentError(
-        absl::StrCat("token ", token, " is beyond the vocabulary of ", config_.vocab_size));
-  }
-  // After a Reset, copies out of these places may still be under way.
-  if (length_ == 0) PTXSMITH_RETURN_IF_ERROR(stream_.Synchronize());
-  StepInputs& inputs = step_inputs_[length_];
-  inputs = {token, length_};
-  PTXSMITH_RETURN_IF_ERROR(stream_.CopyToDevice(work_.inputs, &inputs, sizeof(inputs)));
-  PTXSMITH_RETURN_IF_ERROR(Enqueue(embed_, stream_));
-  for (const Layer& layer : layers_) PTXSMITH_RETURN_IF_ERROR(layer.Forward(stream_));
-  if (want_logits) {
-    PTXSMITH_RETURN_IF_ERROR(Enqueue(output_norm_, stream_));
-    PTXSMITH_RETURN_IF_ERROR(Enqueue(output_, stream_));
-  }
-  has_logits_ = want_logits;
+  PTXSMITH_RETURN_IF_ERROR(CheckRoom(1));
+  PTXSMITH_RETURN_IF_ERROR(CheckTokens({&token, 1}));
+  PTXSMITH_RETURN_IF_ERROR(UploadInputs({&token, 1}));
+  PTXSMITH_RETURN_IF_ERROR(Run(want_logits ? step_logits_ : step_));
+  output_ = want_logits ? Output::kLogits : Output::kNothing;
   ++length_;
   return absl::OkStatus();
 }
 
+absl::StatusOr<const Transformer::Program*> Transformer::PromptProgram(uint32_t rows,
+                                                                       bool want_logits) {
+  const auto found = prompts_.find({rows, want_logits});
+  if (found != prompts_.end()) return &found->second;
+  if (prompts_.size() == kMaxPromptPrograms) prompts_.clear();
+  const StepShape shape{
+      .rows = rows, .exact = false, .logits = want_logits ? LogitRows::kLast : LogitRows::kNone};
+  Program program;
+  PTXSMITH_ASSIGN_OR_RETURN(program.step, lowering_->Lower(shape));
+  return &prompts_.emplace(std::pair(rows, want_logits), std::move(program)).first->second;
+}
+
+absl::Status Transformer::Prompt(absl::Span<const TokenId> tokens, bool want_logits,
+                                 const std::function<bool()>& go_on) {
+  PTXSMITH_RETURN_IF_ERROR(CheckRoom(static_cast<uint32_t>(
+      std::min<size_t>(tokens.size(), std::numeric_limits<uint32_t>::max()))));
+  PTXSMITH_RETURN_IF_ERROR(CheckTokens(tokens));
+  while (!tokens.empty() && (!go_on || go_on())) {
+    const absl::Span<const TokenId> piece = tokens.first(std::min<size_t>(batch_, tokens.size()));
+    tokens.remove_prefix(piece.size());
+    const bool logits = want_logits && tokens.empty();
+    if (piece.size() == 1) {
+      PTXSMITH_RETURN_IF_ERROR(Step(piece[0], logits));
+      continue;
+    }
+    const uint32_t rows = static_cast<uint32_t>(piece.size());
+    PTXSMITH_ASSIGN_OR_RETURN(const Program* const program, PromptProgram(rows, logits));
+    PTXSMITH_RETURN_IF_ERROR(UploadInputs(piece));
+    PTXSMITH_RETURN_IF_ERROR(Run(*program));
+    output_ = logits ? Output::kLogits : Output::kNothing;
+    length_ += rows;
+  }
+  return absl::OkStatus();
+}
+
 absl::StatusOr<absl::Span<const float>> Transformer::Logits() {
-  if (!has_logits_) return absl::FailedPreconditionError("the last step was run without logits");
+  if (output_ == Output::kNothing) {
+    return absl::FailedPreconditionError("the last step was run without logits");
+  }
   PTXSMITH_RETURN_IF_ERROR(
-      stream_.CopyToHost(logits_.data(), work_.logits, logits_.size() * sizeof(float)));
+      stream_.CopyToHost(logits_.data(), io_.logits(1), logits_.size() * sizeof(float)));
   PTXSMITH_RETURN_IF_ERROR(stream_.Synchronize());
   return absl::MakeConstSpan(logits_);
 }
 
+absl::Status Transformer::Pick() {
+  if (output_ == Output::kNothing) {
+    return absl::FailedPreconditionError("the last step was run without logits");
+  }
+  if (output_ == Output::kChoice) return absl::OkStatus();
+  // After a prompt the first row is not the last token.
+  PTXSMITH_RETURN_IF_ERROR(stream_.CopyToDevice(
+      io_.positions(1), static_cast<const uint32_t*>(host_positions_.data()) + length_ - 1, 4));
+  PTXSMITH_RETURN_IF_ERROR(Run(pick_));
+  output_ = Output::kChoice;
+  return SendPick();
+}
+
+absl::Status Transformer::SendPick() {
+  const uint32_t place = choices_made_ % kPickRing;
+  Choice& choice = choices_[place];
+  PTXSMITH_RETURN_IF_ERROR(choice.made.Record(stream_));
+  PTXSMITH_RETURN_IF_ERROR(choice.made.Wait(choice_stream_));
+  PTXSMITH_RETURN_IF_ERROR(choice_stream_.CopyToHost(
+      static_cast<TokenId*>(host_choices_.data()) + place,
+      io_.pick_log().Slice(place * sizeof(TokenId), sizeof(TokenId)), sizeof(TokenId)));
+  PTXSMITH_RETURN_IF_ERROR(choice.received.Record(choice_stream_));
+  ++choices_made_;
+  return absl::OkStatus();
+}
+
 absl::StatusOr<TokenId> Transformer::Greedy() {
-  if (!has_logits_) return absl::FailedPreconditionError("the last step was run without logits");
-  uint32_t index = 0;
-  PTXSMITH_RETURN_IF_ERROR(Enqueue(argmax_, stream_));
-  PTXSMITH_RETURN_IF_ERROR(stream_.CopyToHost(&index, work_.greedy, sizeof(index)));
-  PTXSMITH_RETURN_IF_ERROR(stream_.Synchronize());
-  return static_cast<TokenId>(index);
+  PTXSMITH_RETURN_IF_ERROR(Pick());
+  while (choices_read_ != choices_made_) PTXSMITH_RETURN_IF_ERROR(NextGreedy().status());
+  return last_choice_;
+}
+
+absl::Status Transformer::StepGreedy() {
+  PTXSMITH_RETURN_IF_ERROR(CheckRoom(1));
+  if (choices_made_ - choices_read_ + 1 >= kPickRing) {
+    return absl::FailedPreconditionError(
+        absl::StrCat(choices_made_ - choices_read_, " choices have not been asked for"));
+  }
+  PTXSMITH_RETURN_IF_ERROR(Pick());
+  PTXSMITH_RETURN_IF_ERROR(Run(decode_));
+  PTXSMITH_RETURN_IF_ERROR(SendPick());
+  ++length_;
+  ++ahead_;
+  return absl::OkStatus();
+}
+
+absl::StatusOr<TokenId> Transformer::NextGreedy() {
+  if (choices_read_ == choices_made_) {
+    return absl::FailedPreconditionError("every choice has been asked for");
+  }
+  const uint32_t place = choices_read_ % kPickRing;
+  PTXSMITH_RETURN_IF_ERROR(choices_[place].received.Await());
+  last_choice_ = static_cast<const TokenId*>(host_choices_.data())[place];
+  ++choices_read_;
+  ahead_ = std::min(ahead_, choices_made_ - choices_read_);
+  return last_choice_;
+}
+
+void Transformer::DropAhead() {
+  choices_read_ = choices_made_;
+  if (ahead_ == 0) return;
+  length_ -= ahead_;
+  ahead_ = 0;
+  rewound_ = true;
+  output_ = Output::kNothing;
+}
+
+void Transformer::Reset() {
+  DropAhead();
+  length_ = 0;
+  rewound_ = true;
+  output_ = Output::kNothing;
 }
 
 }  // namespace ptxsmith

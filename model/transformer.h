@@ -1,20 +1,26 @@
-// A llama-shaped transformer on a device: one token in, logits out. Kernels are generated, compiled
-// and bound when it is loaded; a step only enqueues them.
+// A transformer on a device: tokens in, logits or the next token out. Kernels are generated,
+// compiled, bound and put into graphs when it is loaded.
 //
 //   PTXSMITH_ASSIGN_OR_RETURN(auto model, Transformer::Load(file, cache, {.context = 512}));
-//   PTXSMITH_RETURN_IF_ERROR(model->Step(token, /*want_logits=*/true));
+//   PTXSMITH_RETURN_IF_ERROR(model->Prompt(tokens, /*want_logits=*/true));
 //   PTXSMITH_ASSIGN_OR_RETURN(TokenId next, model->Greedy());
+//   PTXSMITH_RETURN_IF_ERROR(model->StepGreedy());               // runs `next` and chooses again
+//   PTXSMITH_ASSIGN_OR_RETURN(TokenId after_next, model->NextGreedy());
 //
-// What changes from token to token (the token and its position) lies in device memory that the
-// kernels read, so launches stay as they were bound. A step allocates nothing.
+// What changes from token to token lies in device memory that the kernels read and, where the
+// device chooses the next token, also write. So decoding is one graph launch per token, nothing is
+// uploaded, and the host may run steps ahead of the tokens it has seen. A step allocates nothing.
 //
-// Thread-safety: belongs to one thread.
+// Thread-safety: belongs to one thread. Lifetime: keeps its device alive.
 #ifndef PTXSMITH_MODEL_TRANSFORMER_H_
 #define PTXSMITH_MODEL_TRANSFORMER_H_
 
+#include <array>
 #include <cstdint>
 #include <functional>
+#include <map>
 #include <memory>
+#include <utility>
 #include <vector>
 
 #include "absl/status/status.h"
@@ -22,17 +28,26 @@
 #include "absl/types/span.h"
 #include "model/config.h"
 #include "model/gguf.h"
+#include "model/lowering.h"
+#include "model/step.h"
+#include "model/step_memory.h"
 #include "model/token.h"
 #include "model/weights.h"
-#include "runtime/launch.h"
+#include "runtime/graph.h"
 #include "runtime/module_cache.h"
 
 namespace ptxsmith {
 
 struct TransformerOptions {
   uint32_t context = 0;  // positions of the cache; 0: what the model was trained for
+  uint32_t batch = 512;  // tokens of a prompt that are run at once, at most
+  QuantType kv_type = QuantType::kF16;
   Weights::Progress progress;
 };
+
+// Sees what each kernel of a step wrote, in order. An error ends the step.
+using StepObserver =
+    std::function<absl::Status(const StepKernel& kernel, absl::Span<const float> result)>;
 
 class Transformer {
  public:
@@ -46,77 +61,116 @@ class Transformer {
   // Logits cost the largest matrix of small models: ask for them only when needed.
   absl::Status Step(TokenId token, bool want_logits);
 
-  // Of the last step, which must have wanted logits. Waits for the device. The span is valid until
-  // the next call.
+  // Runs all tokens, many at once, on tensor cores where there are any: the logits, those of the
+  // last token, differ from those of single steps by roundings. Errors as of Step; then no token or
+  // whole pieces of the prompt have been run, as length() says. `go_on` is asked before each piece
+  // of up to `batch` tokens; empty: yes.
+  absl::Status Prompt(absl::Span<const TokenId> tokens, bool want_logits,
+                      const std::function<bool()>& go_on = nullptr);
+
+  // Of the last token run, for which they must have been wanted. Waits for the device. The span is
+  // valid until the next call.
   absl::StatusOr<absl::Span<const float>> Logits();
   // The index of the largest of them, found on the device: four bytes travel.
   absl::StatusOr<TokenId> Greedy();
 
+  // Runs the token that Greedy() gives, or that the StepGreedy before this one chose, and chooses
+  // the next. Only enqueues. OutOfRange when the context is full, FailedPrecondition when there are
+  // no logits to choose from or kPickRing choices have not been asked for.
+  absl::Status StepGreedy();
+  // The oldest choice that has not been asked for. Waits for it.
+  absl::StatusOr<TokenId> NextGreedy();
+  // Takes back the steps whose choices have not been asked for: length() is as if they had not
+  // been run, and there are no logits.
+  void DropAhead();
+
   // Forgets all positions.
-  void Reset() { length_ = 0; }
+  void Reset();
+
+  // From here on steps run kernel by kernel and show their results; empty: no more.
+  void SetObserver(StepObserver observer) { observer_ = std::move(observer); }
 
   uint32_t length() const { return length_; }    // positions filled
   uint32_t context() const { return context_; }  // positions there are
   const ModelConfig& config() const { return config_; }
+  const Lowering& lowering() const { return *lowering_; }
+  const Weights& weights() const { return weights_; }
   uint64_t weight_bytes() const { return weights_.bytes(); }
+  const KvCache& kv_cache() const { return kv_cache_; }
+  Stream& stream() { return stream_; }
+  // The launches of a decoding step with its choice, for reports.
+  const ptxsmith::Step& decode_step() const { return decode_.step; }
 
  private:
-  // The launches of one layer in the order of the computation; x is the residual stream.
-  struct Layer {
-    BoundLaunch attn_norm;         // h = norm(x)
-    BoundLaunch q, k, v;           // projections of h
-    BoundLaunch rope_q, rope_k;    // rotated by the position
-    BoundLaunch kv_append;         // into the cache
-    BoundLaunch attention;         // o = softmax(q K) V
-    BoundLaunch attn_output;       // h = W o
-    BoundLaunch attn_residual;     // x += h
-    BoundLaunch ffn_norm;          // h = norm(x)
-    BoundLaunch gate, up, swiglu;  // g = silu(W h) * (V h)
-    BoundLaunch down;              // h = U g
-    BoundLaunch ffn_residual;      // x += h
-    absl::Status Forward(const Stream& stream) const;
-  };
-
-  // Device memory of one step. One allocation each, so that the emulator sees every overrun.
-  struct Workspace {
-    Buffer inputs;  // token and position, u32 each
-    Buffer x, h, q, k, v, o, gate, up, g, logits, greedy;
-
-    BufferView token() const { return BufferView(inputs).Slice(0, 4); }
-    BufferView position() const { return BufferView(inputs).Slice(4, 4); }
+  // A step and, when it is run often, its graph.
+  struct Program {
+    ptxsmith::Step step;
+    Graph graph;
   };
 
   Transformer(Weights weights, const ModelConfig& config)
       : config_(config), weights_(std::move(weights)) {}
-  absl::Status Allocate(Device& device);
+  absl::Status Prepare(ModuleCache& cache, const TransformerOptions& options);
   absl::Status UploadRopeRates(const GgufFile& file, Device& device);
-  absl::Status BindAll(ModuleCache& cache);
-  absl::StatusOr<Layer> BindLayer(ModuleCache& cache, uint32_t index);
+  absl::Status RecordGraph(Program& program);
+  absl::Status MakeProgram(const StepShape& shape, Program* program);
+
+  absl::Status CheckRoom(uint32_t tokens) const;
+  absl::Status CheckTokens(absl::Span<const TokenId> tokens) const;
+  // Puts tokens at length() into the inputs of the next step.
+  absl::Status UploadInputs(absl::Span<const TokenId> tokens);
+  absl::StatusOr<const Program*> PromptProgram(uint32_t rows, bool want_logits);
+  absl::Status Run(const Program& program);
+  absl::Status RunObserved(const ptxsmith::Step& step);
+  // Chooses from the logits of the last step, unless that was done.
+  absl::Status Pick();
+  // Lets the choice just enqueued travel to the host.
+  absl::Status SendPick();
 
   ModelConfig config_;
   Weights weights_;
   uint32_t context_ = 0;
+  uint32_t batch_ = 0;
   uint32_t length_ = 0;
-  bool has_logits_ = false;
+  bool graphs_ = true;  // debugging wants to see each launch
 
-  Workspace work_;
+  StepIo io_;
+  KvCache kv_cache_;
   Buffer rope_rates_;
-  Buffer kv_cache_;        // per layer keys, then values: [kv_heads][context][head_dim] f16 each
-  uint64_t kv_bytes_ = 0;  // of the keys of one layer
+  std::unique_ptr<Lowering> lowering_;
   Stream stream_;
 
-  BoundLaunch embed_;
-  std::vector<Layer> layers_;
-  BoundLaunch output_norm_, output_, argmax_;
+  Program step_, step_logits_;  // one token from the host
+  Program decode_;              // one token from the device, and the choice of the next
+  Program pick_;                // the choice alone
+  std::map<std::pair<uint32_t, bool>, Program> prompts_;  // by rows and whether logits are wanted
 
-  // Tokens and positions on their way to the device, one place per position: a step need not wait
-  // for the copies of the steps before it.
-  struct StepInputs {
-    uint32_t token;
-    uint32_t position;
+  // Inputs on their way to the device, one place per position: a step need not wait for the copies
+  // of the steps before it.
+  HostBuffer host_tokens_, host_positions_;
+  bool rewound_ = false;  // positions may be taken a second time
+
+  // Choices: `made` on the device, `read` by the caller. The stream beside the steps takes them to
+  // the host without making the next step wait.
+  struct Choice {
+    Event made;      // on stream_
+    Event received;  // on choice_stream_
   };
-  std::vector<StepInputs> step_inputs_;
+  Stream choice_stream_;
+  std::array<Choice, kPickRing> choices_;
+  HostBuffer host_choices_;  // kPickRing tokens
+  uint32_t choices_made_ = 0;
+  uint32_t choices_read_ = 0;
+  uint32_t ahead_ = 0;  // steps whose choices have not been read
+  TokenId last_choice_ = 0;
+
+  // What the device holds of the last token run.
+  enum class Output { kNothing, kLogits, kChoice };
+  Output output_ = Output::kNothing;
+
+  StepObserver observer_;
   std::vector<float> logits_;
+  std::vector<float> observed_;
 };
 
 }  // namespace ptxsmith

@@ -65,6 +65,11 @@ class Weights {
   const Matrix& output_bias() const { return output_bias_; }
   const std::vector<LayerWeights>& layers() const { return layers_; }
   uint64_t bytes() const { return arena_.bytes(); }
+  // What a token reads of them: all but the embedding, of which it takes one row.
+  uint64_t bytes_per_token() const {
+    const bool tied = output_.data.ptr == token_embedding_.data.ptr;
+    return arena_.bytes() - (tied ? 0 : token_embedding_.data.bytes);
+  }
 
  private:
   Weights() = default;

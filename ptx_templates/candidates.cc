@@ -2,8 +2,6 @@
 
 #include <algorithm>
 
-#include "ptx_templates/gemm.h"
-#include "ptx_templates/gemv.h"
 #include "ptx_templates/gemv_q8_1.h"
 
 namespace ptxsmith {
@@ -33,21 +31,6 @@ uint32_t DefaultUnroll(const GemvProblem& p, uint32_t warps_per_output) {
   return unroll;
 }
 
-GemvSpec DefaultSpec(const GemvProblem& p) {
-  GemvSpec spec{p.quant, p.k, p.n};
-  spec.m = p.m;
-  spec.warps_per_output = DefaultWarpsPerOutput(p);
-  spec.unroll = DefaultUnroll(p, spec.warps_per_output);
-  spec.outputs_per_block = std::max(1u, 4 / spec.warps_per_output);
-  return spec;
-}
-
-GemmSpec DefaultGemm(const GemvProblem& p) {
-  GemmSpec spec{p.quant, p.k, p.n, std::nullopt};
-  while (spec.tokens > 8 && spec.tokens / 2 >= p.m) spec.tokens /= 2;
-  return spec;
-}
-
 // Calls add(spec) for the shapes of blocks that a warp's share of the row allows, the default
 // first.
 template <class Spec, class F>
@@ -68,11 +51,26 @@ void ForEachShape(const GemvProblem& p, Spec spec, F&& add) {
 
 }  // namespace
 
+GemvSpec DefaultGemvSpec(const GemvProblem& p) {
+  GemvSpec spec{p.quant, p.k, p.n};
+  spec.m = p.m;
+  spec.warps_per_output = DefaultWarpsPerOutput(p);
+  spec.unroll = DefaultUnroll(p, spec.warps_per_output);
+  spec.outputs_per_block = std::max(1u, 4 / spec.warps_per_output);
+  return spec;
+}
+
+GemmSpec DefaultGemmSpec(const GemvProblem& p) {
+  GemmSpec spec{p.quant, p.k, p.n, std::nullopt};
+  while (spec.tokens > 8 && spec.tokens / 2 >= p.m) spec.tokens /= 2;
+  return spec;
+}
+
 std::vector<std::string> GemvCandidates(const GemvProblem& problem, const Target& target) {
   std::vector<std::string> keys;
   if (!Fits(problem)) return keys;
   if (problem.m <= kMaxGemvTokens) {
-    const GemvSpec start = DefaultSpec(problem);
+    const GemvSpec start = DefaultGemvSpec(problem);
     ForEachShape(problem, start, [&](GemvSpec spec) {
       keys.push_back(KeyOf(spec, target));
       // All activations in shared memory where they fit beside other blocks: in the static limit.
@@ -92,7 +90,7 @@ std::vector<std::string> GemvCandidates(const GemvProblem& problem, const Target
     }
   }
   if (problem.m > 1) {
-    const GemmSpec start = DefaultGemm(problem);
+    const GemmSpec start = DefaultGemmSpec(problem);
     keys.push_back(KeyOf(start, target));
     for (const uint32_t tokens : {8u, 16u, 32u, 64u}) {
       for (const uint32_t warps : {1u, 2u, 4u, 8u}) {
@@ -110,8 +108,8 @@ std::vector<std::string> GemvCandidates(const GemvProblem& problem, const Target
 
 std::string DefaultGemv(const GemvProblem& problem, const Target& target) {
   if (!Fits(problem)) return "";
-  return problem.m <= kLargestGemv ? KeyOf(DefaultSpec(problem), target)
-                                   : KeyOf(DefaultGemm(problem), target);
+  return problem.m <= kLargestGemv ? KeyOf(DefaultGemvSpec(problem), target)
+                                   : KeyOf(DefaultGemmSpec(problem), target);
 }
 
 }  // namespace ptxsmith

@@ -15,6 +15,8 @@
 #include <vector>
 
 #include "codegen/target.h"
+#include "ptx_templates/gemm.h"
+#include "ptx_templates/gemv.h"
 #include "ptx_templates/quant_type.h"
 
 namespace ptxsmith {
@@ -31,8 +33,12 @@ struct GemvProblem {
 // open in gemm.
 std::vector<std::string> GemvCandidates(const GemvProblem& problem, const Target& target);
 
-// One of the candidates: gemv up to eight tokens, gemm beyond; warps per output so that about 16
-// warps per SM of a large GPU have work. Empty where GemvCandidates is.
+// The geometry of gemv and of gemm for a problem, without a tuner: warps per output so that about
+// 16 warps per SM of a large GPU have work. REQUIRES: as GemvCandidates. gemm's m stays open.
+GemvSpec DefaultGemvSpec(const GemvProblem& problem);
+GemmSpec DefaultGemmSpec(const GemvProblem& problem);
+
+// One of the candidates: gemv up to eight tokens, gemm beyond. Empty where GemvCandidates is.
 std::string DefaultGemv(const GemvProblem& problem, const Target& target);
 
 }  // namespace ptxsmith

@@ -44,14 +44,6 @@ absl::StatusOr<KernelSpec> BuildMap(const Spec& spec, const Target& target,
   return std::move(k).Finish();
 }
 
-Val<F32> SiluOf(const Val<F32>& x) { return x / (Exp(Neg(x)) + 1.0f); }
-
-Val<F32> GeluTanhOf(const Val<F32>& x) {
-  constexpr float kTwoRoots = -1.5957691f;  // -2 sqrt(2 / pi)
-  const Val<F32> minus_2z = x * kTwoRoots * Fma(x * x, 0.044715f, Constant<F32>(x, 1.0f));
-  return x / (Exp(minus_2z) + 1.0f);
-}
-
 Val<F32> GeluErfOf(const Val<F32>& x) {
   constexpr float kHalfRoot = 0.70710678f;  // 1 / sqrt(2)
   const Val<F32> half = x * 0.5f;
@@ -59,6 +51,14 @@ Val<F32> GeluErfOf(const Val<F32>& x) {
 }
 
 }  // namespace
+
+Val<F32> SiluOf(const Val<F32>& x) { return x / (Exp(Neg(x)) + 1.0f); }
+
+Val<F32> GeluTanhOf(const Val<F32>& x) {
+  constexpr float kTwoRoots = -1.5957691f;  // -2 sqrt(2 / pi)
+  const Val<F32> minus_2z = x * kTwoRoots * Fma(x * x, 0.044715f, Constant<F32>(x, 1.0f));
+  return x / (Exp(minus_2z) + 1.0f);
+}
 
 absl::StatusOr<KernelSpec> BuildResidualAdd(const ResidualAddSpec& spec, const Target& target) {
   PTXSMITH_RETURN_IF_ERROR(CheckFields(spec));

@@ -32,8 +32,13 @@
 #include "absl/status/statusor.h"
 #include "codegen/kernel_spec.h"
 #include "codegen/spec_fields.h"
+#include "codegen/val.h"
 
 namespace ptxsmith {
+
+// The functions of one element, for other families.
+Val<F32> SiluOf(const Val<F32>& x);
+Val<F32> GeluTanhOf(const Val<F32>& x);
 
 inline constexpr FieldRule kElementwiseThreads = OneOf(64, 128, 256, 512, 1024);
 

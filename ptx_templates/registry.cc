@@ -5,6 +5,7 @@
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_join.h"
 #include "codegen/status_macros.h"
+#include "ptx_templates/advance.h"
 #include "ptx_templates/argmax.h"
 #include "ptx_templates/attention.h"
 #include "ptx_templates/convert.h"
@@ -17,8 +18,10 @@
 #include "ptx_templates/gemv_multi.h"
 #include "ptx_templates/gemv_norm.h"
 #include "ptx_templates/gemv_q8_1.h"
+#include "ptx_templates/glu_half.h"
 #include "ptx_templates/kv_append.h"
 #include "ptx_templates/layer_norm.h"
+#include "ptx_templates/prefill_attention.h"
 #include "ptx_templates/quantize_q8_1.h"
 #include "ptx_templates/rms_norm.h"
 #include "ptx_templates/rope.h"
@@ -59,8 +62,10 @@ constexpr Family kFamilies[] = {
     MakeFamily<KvAppendSpec, BuildKvAppend, KvAppendVariants>(),
     MakeFamily<AttentionSpec, BuildAttention, AttentionVariants>(),
     MakeFamily<AttentionCombineSpec, BuildAttentionCombine, AttentionCombineVariants>(),
+    MakeFamily<PrefillAttentionSpec, BuildPrefillAttention, PrefillAttentionVariants>(),
     MakeFamily<SwigluSpec, BuildSwiglu, SwigluSpec::Variants>(),
     MakeFamily<GegluSpec, BuildGeglu, GegluSpec::Variants>(),
+    MakeFamily<GluHalfSpec, BuildGluHalf, GluHalfVariants>(),
     MakeFamily<SiluSpec, BuildSilu, SiluSpec::Variants>(),
     MakeFamily<GeluTanhSpec, BuildGeluTanh, GeluTanhSpec::Variants>(),
     MakeFamily<GeluErfSpec, BuildGeluErf, GeluErfSpec::Variants>(),
@@ -70,6 +75,7 @@ constexpr Family kFamilies[] = {
     MakeFamily<BiasAddSpec, BuildBiasAdd, BiasAddVariants>(),
     MakeFamily<EmbedRowSpec, BuildEmbedRow, EmbedRowVariants>(),
     MakeFamily<ArgmaxSpec, BuildArgmax, ArgmaxVariants>(),
+    MakeFamily<AdvanceSpec, BuildAdvance, AdvanceVariants>(),
     MakeFamily<TopKSpec, BuildTopK, TopKVariants>(),
     MakeFamily<ConvertSpec, BuildConvert, ConvertVariants>(),
 };

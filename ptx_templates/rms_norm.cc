@@ -11,8 +11,8 @@ namespace ptxsmith {
 
 namespace {
 
-// The kernel with x of type X: In<F32>, or InOut<F32> to add the residual to.
-template <class X>
+// The kernel with x of type X: In<F32>, or InOut<F32> to add the residual to; y has elements of Y.
+template <class X, class Y>
 absl::StatusOr<KernelSpec> Build(const RmsNormSpec& spec, const Target& target) {
   KernelBuilder k(KeyOf(spec, target), RmsNormSpec::kFamily, target);
 
@@ -21,7 +21,7 @@ absl::StatusOr<KernelSpec> Build(const RmsNormSpec& spec, const Target& target) 
   const SizeExpr rows_size =
       spec.rows ? SizeExpr(*spec.rows) : SizeExpr::Param(first_dim + !spec.n);
   const SizeExpr count = rows_size * n_size;
-  const auto y = k.Param<Out<F32>>("y", {.count = count});
+  const auto y = k.Param<Out<Y>>("y", {.count = count});
   const X x = k.Param<X>("x", {.count = count});
   std::optional<In<F32>> r;
   if (spec.residual) r = k.Param<In<F32>>("r", {.count = count});
@@ -30,12 +30,13 @@ absl::StatusOr<KernelSpec> Build(const RmsNormSpec& spec, const Target& target) 
   k.ParamDim("rows", spec.rows);
 
   k.Launch({.block = {spec.threads, 1, 1}, .grid = {rows_size, 1, 1}});
-  k.Costs({.bytes = count * (spec.residual ? 16 : 8) + n_size * 4, .flops = count * 4});
+  k.Costs(
+      {.bytes = count * ((spec.residual ? 12 : 4) + kByteSize<Y>)+n_size * 4, .flops = count * 4});
 
   const Val<U32> thread = k.ThreadX();
   const Val<U32> row = k.CtaX() * n;
   const X x_row = x.At(row);
-  const Out<F32> y_row = y.At(row);
+  const Out<Y> y_row = y.At(row);
 
   Var<F32> squares = k.NewVar<F32>(0.0f);
   k.For(thread, n, {.step = spec.threads}, [&](const Val<U32>& i) {
@@ -52,8 +53,14 @@ absl::StatusOr<KernelSpec> Build(const RmsNormSpec& spec, const Target& target) 
   const Val<F32> mean = sum / ToF32(n);
   const Val<F32> scale = Constant<F32>(mean, 1.0f) / Sqrt(mean + spec.eps);
   // A thread reads back the elements it has itself written: no barrier is needed for them.
-  k.For(thread, n, {.step = spec.threads},
-        [&](const Val<U32>& i) { y_row.Store(i, x_row.Load(i) * scale * weight.Load(i)); });
+  k.For(thread, n, {.step = spec.threads}, [&](const Val<U32>& i) {
+    const Val<F32> v = x_row.Load(i) * scale * weight.Load(i);
+    if constexpr (std::is_same_v<Y, F16>) {
+      y_row.Store(i, ToF16(v));
+    } else {
+      y_row.Store(i, v);
+    }
+  });
   return std::move(k).Finish();
 }
 
@@ -64,7 +71,10 @@ absl::StatusOr<KernelSpec> BuildRmsNorm(const RmsNormSpec& spec, const Target& t
   if (!(spec.eps >= 0)) {
     return absl::InvalidArgumentError(absl::StrCat("rms_norm: eps=", spec.eps, " is negative"));
   }
-  return spec.residual ? Build<InOut<F32>>(spec, target) : Build<In<F32>>(spec, target);
+  if (spec.half) {
+    return spec.residual ? Build<InOut<F32>, F16>(spec, target) : Build<In<F32>, F16>(spec, target);
+  }
+  return spec.residual ? Build<InOut<F32>, F32>(spec, target) : Build<In<F32>, F32>(spec, target);
 }
 
 std::vector<RmsNormSpec> RmsNormVariants() {
@@ -79,6 +89,8 @@ std::vector<RmsNormSpec> RmsNormVariants() {
   variants.push_back({1000, 3, 1e-5f, 128, true});
   variants.push_back({std::nullopt, std::nullopt, 1e-6f, 256, true});
   variants.push_back({80, 24, 1e-6f, 32});  // heads of three tokens
+  variants.push_back({1000, 3, 1e-6f, 128, true, true});
+  variants.push_back({std::nullopt, std::nullopt, 1e-5f, 256, false, true});
   return variants;
 }
 

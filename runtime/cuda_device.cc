@@ -31,6 +31,7 @@ class CudaDevice : public Device {
     return CudaModule::Load(shared_from_this(), context_, spec);
   }
 
+  absl::Status RawEnterContext() override { return context_.MakeCurrent(); }
   absl::StatusOr<DevicePtr> RawAllocate(uint64_t bytes, absl::string_view name) override;
   absl::Status RawFree(DevicePtr ptr) override {
     return context_.Release(api().MemFree, static_cast<CUdeviceptr>(ptr), "cuMemFree");

@@ -98,6 +98,9 @@ class DeviceBackend {
   using Handle = uint64_t;
 
   virtual ~DeviceBackend() = default;
+  // Makes the device's context current on the calling thread, where other libraries of CUDA look for
+  // one. Unavailable on a device without.
+  virtual absl::Status RawEnterContext() = 0;
   virtual absl::StatusOr<DevicePtr> RawAllocate(uint64_t bytes, absl::string_view name) = 0;
   virtual absl::Status RawFree(DevicePtr ptr) = 0;
   // Pages of the host that stay where they are: copies from and to them need no detour.

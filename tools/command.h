@@ -22,6 +22,7 @@
 namespace ptxsmith {
 
 // The callbacks write to `result`, which must outlive the parse.
+void AddBenchCommand(CLI::App& app, absl::Status& result);
 void AddDumpCommand(CLI::App& app, absl::Status& result);
 void AddFuzzCommand(CLI::App& app, absl::Status& result);
 void AddInspectCommand(CLI::App& app, absl::Status& result);

@@ -26,6 +26,7 @@ int Run(int argc, char** argv) {
   app.set_version_flag("--version", "ptxsmith " PTXSMITH_VERSION);
   app.require_subcommand(1);
   absl::Status result;
+  AddBenchCommand(app, result);
   AddDumpCommand(app, result);
   AddFuzzCommand(app, result);
   AddInspectCommand(app, result);

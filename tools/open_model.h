@@ -1,5 +1,8 @@
-// What `run` and `perplexity` share: opens the file, the device and the model, and says on stderr
-// what was opened.
+// What the commands that run a model share: opens the file, the device and the model, and says on
+// stderr what was opened.
+//
+//   AddModelFlags(*command, options);
+//   PTXSMITH_ASSIGN_OR_RETURN(OpenedModel opened, OpenModel(options));
 #ifndef PTXSMITH_TOOLS_OPEN_MODEL_H_
 #define PTXSMITH_TOOLS_OPEN_MODEL_H_
 
@@ -12,6 +15,7 @@
 #include "model/gguf.h"
 #include "model/tokenizer.h"
 #include "model/transformer.h"
+#include "runtime/device.h"
 #include "runtime/module_cache.h"
 
 namespace ptxsmith {
@@ -20,10 +24,26 @@ struct ModelOptions {
   std::string model;
   std::string device = "auto";
   uint32_t context = 0;
+  uint32_t batch = TransformerOptions().batch;
+  QuantType kv_type = TransformerOptions().kv_type;
 };
 
-// -m, --device, -c
+// --device, -c, --ubatch-size, --cache-type
+void AddDeviceFlags(CLI::App& command, ModelOptions& options);
+// The same and -m.
 void AddModelFlags(CLI::App& command, ModelOptions& options);
+
+struct OpenedTransformer {
+  std::unique_ptr<ModuleCache> cache;
+  std::unique_ptr<Transformer> model;
+};
+
+// A device, with the debug flags of the environment.
+absl::StatusOr<std::shared_ptr<Device>> OpenDevice(const std::string& name);
+
+// Of a file that need not have a tokenizer.
+absl::StatusOr<OpenedTransformer> OpenTransformer(const ModelOptions& options, const GgufFile& file,
+                                                  std::shared_ptr<Device> device);
 
 struct OpenedModel {
   Tokenizer tokenizer;

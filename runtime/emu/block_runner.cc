@@ -6,6 +6,8 @@
 #include <new>
 #include <utility>
 
+#include "runtime/emu/schedule.h"
+
 namespace ptxsmith::emu {
 namespace {
 
@@ -21,11 +23,21 @@ void Fill32(uint8_t* registers, const Operand& where, uint32_t lane, uint32_t va
   std::memcpy(registers + where.offset + 4 * lane, &value, 4);
 }
 
-uint32_t NextRandom(uint64_t& state) {
-  state ^= state << 13;
-  state ^= state >> 7;
-  state ^= state << 17;
-  return static_cast<uint32_t>(state >> 20);
+// Those who yielded take part again.
+void Wake(Warp& warp) {
+  for (int i = 0; i < warp.num_groups; ++i) {
+    Group& group = warp.groups[i];
+    if (group.state != Group::kYielded) continue;
+    group.state = Group::kRunnable;
+    for (int j = 0; j < warp.num_groups; ++j) {
+      Group& other = warp.groups[j];
+      if (j == i || other.state != Group::kRunnable || other.pc != group.pc) continue;
+      other.mask |= group.mask;
+      group = warp.groups[--warp.num_groups];
+      --i;
+      break;
+    }
+  }
 }
 
 }  // namespace
@@ -40,7 +52,13 @@ BlockRunner::AlignedBytes BlockRunner::Allocate(size_t bytes) {
   return AlignedBytes(p);
 }
 
-BlockRunner::BlockRunner(LaunchPlan& plan) : plan_(plan), kernel_(*plan.kernel) {
+BlockRunner::BlockRunner(LaunchPlan& plan)
+    : plan_(plan),
+      kernel_(*plan.kernel),
+      block_{.launch = &plan.launch},
+      order_(block_),
+      mbarriers_(block_, order_),
+      copies_(block_, mbarriers_) {
   const Launch& launch = plan.launch;
   const size_t warps = launch.num_warps, registers = kernel_.register_names.size();
   const size_t stride = (kernel_.register_bytes + 63) / 64 * 64;
@@ -50,7 +68,6 @@ BlockRunner::BlockRunner(LaunchPlan& plan) : plan_(plan), kernel_(*plan.kernel) 
   local_defined_.resize(size_t{launch.local_bytes} * kLanes * warps);
   defined_.resize(warps * registers);
   defined_at_start_.resize(registers);
-  block_.launch = &launch;
   block_.owner = this;
   block_.shared = shared_.get();
   const size_t granules = (size_t{launch.shared_bytes} >> kernel_.shared_granule_shift) + 1;
@@ -193,18 +210,23 @@ void BlockRunner::Rebase() {
   const size_t granules = shadow_.size() / 4;
   for (size_t g = 0; g < granules; ++g) {
     const bool written = shadow.writer[g] >= shadow.block_start;
-    const bool pending = shadow.writer[g] >> kThreadBits == kPendingTime;
-    if (!pending) shadow.writer[g] = written ? 1u << kThreadBits : 0;
+    const bool lasting = TimeOf(shadow.writer[g]) > kMaxTime;
+    if (!lasting) shadow.writer[g] = written ? 1u << kIdBits : 0;
   }
   std::fill(shadow_.begin() + static_cast<int64_t>(granules), shadow_.end(), 0);
-  shadow.block_start = 1u << kThreadBits;
-  block_.now = block_.all_before = 2;
-  std::fill(std::begin(block_.sync), std::end(block_.sync), block_.now);
+  shadow.block_start = 1u << kIdBits;
+  block_.now = 2;
+  std::fill(std::begin(block_.proxy_fence), std::end(block_.proxy_fence), block_.now);
+  order_.Restart();
+  mbarriers_.Restart();
 }
 
-void BlockRunner::StartBlock(uint64_t linear) {
+void BlockRunner::Start(uint64_t linear) {
+  copies_.Reset();
+  mbarriers_.Reset();
   block_.linear = linear;
-  block_.acquired = false;
+  block_.observed = block_.acquired = false;
+  block_.after_grid_wait = 0;
   block_.fault = Fault();
   // Any nonzero state; blocks differ, runs with the same seed do not.
   block_.random = plan_.seed == 0 ? 0 : (plan_.seed * 0x9e3779b97f4a7c15u + linear * 2 + 1) | 1;
@@ -213,13 +235,12 @@ void BlockRunner::StartBlock(uint64_t linear) {
     block_.now = 1;
   }
   ++block_.now;
-  block_.all_before = block_.now;
-  block_.shadow.block_start = block_.now << kThreadBits;
-  std::fill(std::begin(block_.sync), std::end(block_.sync), block_.now);
+  block_.shadow.block_start = block_.now << kIdBits;
+  std::fill(std::begin(block_.proxy_fence), std::end(block_.proxy_fence), 0);
+  order_.Restart();
   std::fill(std::begin(block_.arrived), std::end(block_.arrived), 0);
   std::fill(std::begin(block_.arrived_warps), std::end(block_.arrived_warps), 0);
   std::fill(local_defined_.begin(), local_defined_.end(), 0);
-  if (!async_.empty()) async_.assign(plan_.launch.num_threads, AsyncQueue());
   for (const PresetRegister& preset : kernel_.presets) {
     const auto which = static_cast<SpecialRegister>(preset.value);
     if (preset.kind != PresetRegister::kSpecial || which < SpecialRegister::kCtaidX ||
@@ -233,21 +254,19 @@ void BlockRunner::StartBlock(uint64_t linear) {
   for (Warp& warp : warps_) {
     std::copy(defined_at_start_.begin(), defined_at_start_.end(), warp.defined);
     warp.live = warp.exists;
+    warp.polled = 0;
     warp.num_groups = 1;
     warp.groups[0] = Group{warp.exists, 0, Group::kRunnable, 0, 0};
   }
 }
 
-bool BlockRunner::Run(uint64_t linear) {
-  StartBlock(linear);
-  return RunWarps();
-}
-
-bool BlockRunner::RunOne(Warp& warp) {
+bool BlockRunner::RunOne(Warp& warp, bool& busy) {
+  Wake(warp);
   const uint64_t before = block_.instructions;
   const uint64_t slice = block_.random == 0 ? kSlice : 1 + NextRandom(block_.random) % 256;
   const Stop stop = plan_.program->backend->run(&block_, &warp, slice);
   if (stop == Stop::kFault) return false;
+  if (stop == Stop::kSlice) busy = true;
   if (plan_.budget != 0) {
     const uint64_t used = block_.instructions - before;
     if (plan_.instructions.fetch_add(used, std::memory_order_relaxed) + used > plan_.budget) {
@@ -258,25 +277,64 @@ bool BlockRunner::RunOne(Warp& warp) {
     }
   }
   if (block_.now > kMaxTime - 2 * kSlice) Rebase();
-  return ReleaseBarriers();
+  return copies_.LandSome() && ReleaseBarriers();
 }
 
-bool BlockRunner::RunWarps() {
+BlockRunner::Turn BlockRunner::Round(bool natural) {
+  const uint64_t random = block_.random;
+  if (natural) block_.random = 0;
+  const Turn turn = RunWarps();
+  if (natural) block_.random = random;
+  return turn;
+}
+
+BlockRunner::Turn BlockRunner::RunWarps() {
   const size_t n = warps_.size();
-  for (;;) {
-    bool progress = false, live = false;
-    const size_t first = block_.random == 0 ? 0 : NextRandom(block_.random) % n;
-    for (size_t i = 0; i < n; ++i) {
-      Warp& warp = warps_[(first + i) % n];
-      if (HasState(warp, Group::kRunnable)) {
-        progress = true;
-        if (!RunOne(warp)) return false;
-      }
-    }
-    for (const Warp& warp : warps_) live = live || warp.live != 0;
-    if (!live) return true;
-    if (!progress) return Deadlock();
+  const uint64_t progress = block_.progress;
+  bool busy = false;
+  const size_t first = block_.random == 0 ? 0 : NextRandom(block_.random) % n;
+  for (size_t i = 0; i < n; ++i) {
+    Warp& warp = warps_[(first + i) % n];
+    if (!HasState(warp, Group::kRunnable) && !HasState(warp, Group::kYielded)) continue;
+    if (!RunOne(warp, busy)) return Turn::kFault;
   }
+  bool live = false, runnable = false, yielded = false;
+  for (const Warp& warp : warps_) {
+    live = live || warp.live != 0;
+    runnable = runnable || HasState(warp, Group::kRunnable);
+    yielded = yielded || HasState(warp, Group::kYielded);
+  }
+  if (!live) return copies_.Finish() ? Turn::kDone : Turn::kFault;
+  if (block_.progress != progress) return Turn::kBusy;
+  if (busy || runnable) return Turn::kThinking;
+  bool landed = false;
+  if (!copies_.LandAll(landed)) return Turn::kFault;
+  if (landed) return Turn::kBusy;
+  if (yielded) return Turn::kQuiet;
+  Deadlock();
+  return Turn::kFault;
+}
+
+uint64_t BlockRunner::Digest() const {
+  uint64_t digest = 0;
+  const auto add = [&](uint64_t word) {
+    digest = (digest ^ word) * 0x9e3779b97f4a7c15u;
+    digest ^= digest >> 29;
+  };
+  const size_t stride = (kernel_.register_bytes + 63) / 64 * 64;
+  for (size_t i = 0; i < warps_.size() * stride; i += 8) {
+    uint64_t word;
+    std::memcpy(&word, registers_.get() + i, sizeof(word));
+    add(word);
+  }
+  for (const Warp& warp : warps_) {
+    for (int i = 0; i < warp.num_groups; ++i) {
+      const Group& group = warp.groups[i];
+      add(uint64_t{group.mask} << 32 | group.pc);
+      add(group.state);
+    }
+  }
+  return digest;
 }
 
 // Lets go every barrier at which as many threads wait as it expects.
@@ -312,7 +370,6 @@ bool BlockRunner::ReleaseBarriers() {
 }
 
 void BlockRunner::Release(uint32_t barrier, uint32_t warps) {
-  const int n = static_cast<int>(warps_.size());
   for (Warp& warp : warps_) {
     if ((warps >> warp.index & 1) == 0) continue;
     for (int i = 0; i < warp.num_groups; ++i) {
@@ -330,54 +387,52 @@ void BlockRunner::Release(uint32_t barrier, uint32_t warps) {
       }
     }
   }
-  // What every warp did before it came is ordered before all who waited, and so is whatever was
-  // ordered before that.
-  ++block_.now;
-  const uint32_t arrivals = block_.arrived_warps[barrier] & ~warps;
-  for (int a = 0; a < n; ++a) {
-    uint32_t* row = block_.sync + static_cast<ptrdiff_t>(a) * kMaxWarps;
-    uint32_t latest = 0;
-    for (int b = 0; b < n; ++b) {
-      if (((warps | arrivals) >> b & 1) != 0) latest = std::max(latest, row[b]);
-    }
-    if ((warps >> a & 1) != 0) latest = block_.now;
-    if ((arrivals >> a & 1) != 0) latest = std::max(latest, block_.arrived_time[barrier][a]);
-    for (int b = 0; b < n; ++b) {
-      if ((warps >> b & 1) != 0) row[b] = latest;
-    }
-  }
-  if (__builtin_popcount(warps) == n) block_.all_before = block_.now;
+  ++block_.progress;
+  order_.Barrier(warps, block_.arrived_warps[barrier] & ~warps, block_.arrived_time[barrier]);
   block_.arrived[barrier] = block_.arrived_warps[barrier] = 0;
 }
 
-bool BlockRunner::Deadlock() {
-  // Lanes parked for others of their warp tell more than those at a barrier.
-  for (const Group::State state : {Group::kParked, Group::kAtBarrier}) {
+void BlockRunner::Deadlock() {
+  // Lanes parked for others of their warp tell more than those that poll, and these more than
+  // those at a barrier.
+  for (const Group::State state : {Group::kParked, Group::kYielded, Group::kAtBarrier}) {
     for (const Warp& warp : warps_) {
       for (int i = 0; i < warp.num_groups; ++i) {
         const Group& group = warp.groups[i];
         if (group.state != state) continue;
         Fault& fault = block_.fault;
-        fault.kind = state == Group::kParked ? FaultKind::kDivergent : FaultKind::kDeadlock;
         fault.warp = warp.index;
         fault.lane = static_cast<uint32_t>(__builtin_ctz(group.mask));
-        fault.pc = state == Group::kParked ? group.pc : group.pc - 1;
         fault.mask = group.mask;
         fault.reg = group.barrier;
-        return false;
+        switch (state) {
+          case Group::kParked:
+            fault.kind = FaultKind::kDivergent;
+            fault.pc = group.pc;
+            return;
+          case Group::kAtBarrier:
+            fault.kind = FaultKind::kDeadlock;
+            fault.pc = group.pc - 1;
+            return;
+          default:
+            fault.kind = FaultKind::kPollsForever;
+            fault.pc = warp.poll_pc;
+            fault.lane = warp.poll_lane;
+            fault.address = warp.poll_address;
+            fault.space = kernel_.code[warp.poll_pc].space;
+            mbarriers_.Explain(warp.poll_address, fault);
+            return;
+        }
       }
     }
   }
-  return false;
 }
 
-void BlockRunner::MarkAsync(const AsyncCopy& copy, uint32_t thread, uint32_t time) {
-  const SharedShadow& shadow = block_.shadow;
-  const uint32_t last = (copy.offset + copy.bytes - 1) >> shadow.granule_shift;
-  for (uint32_t g = copy.offset >> shadow.granule_shift; g <= last; ++g) {
-    shadow.writer[g] = time << kThreadBits | thread;
-  }
-}
+namespace {
+
+BlockRunner& RunnerOf(const Block* block) { return *static_cast<BlockRunner*>(block->owner); }
+
+}  // namespace
 
 Callbacks BlockRunner::MakeCallbacks() {
   Callbacks calls;
@@ -385,29 +440,28 @@ Callbacks BlockRunner::MakeCallbacks() {
     const auto* plan = static_cast<const LaunchPlan*>(launch->owner);
     return plan->access->NewWriters(id, plan->kernel->global_granule_shift);
   };
-  calls.issue_async = [](Block* block, uint32_t thread, uint32_t offset, uint32_t bytes) {
-    auto* runner = static_cast<BlockRunner*>(block->owner);
-    if (runner->async_.empty()) runner->async_.resize(runner->plan_.launch.num_threads);
-    AsyncQueue& queue = runner->async_[thread];
-    queue.copies.push_back({offset, bytes, queue.groups});
-    runner->MarkAsync(queue.copies.back(), thread, kPendingTime);
+  calls.issue_async = [](Block* block, uint32_t thread, const AsyncCopy* copy) {
+    RunnerOf(block).copies_.Issue(thread, *copy);
   };
   calls.commit_async = [](Block* block, uint32_t thread) {
-    auto* runner = static_cast<BlockRunner*>(block->owner);
-    if (!runner->async_.empty()) ++runner->async_[thread].groups;
+    RunnerOf(block).copies_.Commit(thread);
   };
   calls.wait_async = [](Block* block, uint32_t thread, uint32_t pending, bool all) {
-    auto* runner = static_cast<BlockRunner*>(block->owner);
-    if (runner->async_.empty()) return;
-    AsyncQueue& queue = runner->async_[thread];
-    const auto done = [&](const AsyncCopy& copy) {
-      return all || (copy.group < queue.groups && queue.groups - copy.group > pending);
-    };
-    for (const AsyncCopy& copy : queue.copies) {
-      if (done(copy)) runner->MarkAsync(copy, thread, block->now);
-    }
-    queue.copies.erase(std::remove_if(queue.copies.begin(), queue.copies.end(), done),
-                       queue.copies.end());
+    RunnerOf(block).copies_.Wait(thread, pending, all);
+  };
+  calls.issue_bulk = [](Block* block, Warp* warp, const BulkCopy* copy) {
+    return RunnerOf(block).copies_.IssueBulk(*warp, *copy);
+  };
+  calls.commit_bulk = [](Block* block, uint32_t thread) {
+    RunnerOf(block).copies_.CommitBulk(thread);
+  };
+  calls.wait_bulk = [](Block* block, uint32_t thread, uint32_t pending) {
+    RunnerOf(block).copies_.WaitBulk(thread, pending);
+  };
+  calls.mbarrier = [](Block* block, Warp* warp, const Instr* in, uint32_t exec) {
+    BlockRunner& runner = RunnerOf(block);
+    return in->kind == Kind::kMbarrier ? runner.mbarriers_.Execute(*warp, *in, exec)
+                                       : runner.copies_.ArriveOnMbarrier(*warp, *in, exec);
   };
   calls.clock = [](const Block* block) { return block->instructions; };
   return calls;

@@ -1,8 +1,10 @@
 // Runs blocks of one launch on one host thread: registers, shared memory, warps in turn, barriers.
-// Internal to the emulator; one per worker thread and launch.
+// Internal to the emulator; one
+// per block that is under way, used again for the next one.
 //
 //   BlockRunner runner(launch_plan);
-//   if (!runner.Run(7)) Report(runner.block().fault);
+//   runner.Start(7);
+//   while (runner.Round(false) != BlockRunner::Turn::kDone) {}
 #ifndef PTXSMITH_RUNTIME_EMU_BLOCK_RUNNER_H_
 #define PTXSMITH_RUNTIME_EMU_BLOCK_RUNNER_H_
 
@@ -12,8 +14,11 @@
 #include <memory>
 #include <vector>
 
+#include "runtime/emu/async_copies.h"
 #include "runtime/emu/machine.h"
+#include "runtime/emu/mbarriers.h"
 #include "runtime/emu/memory.h"
+#include "runtime/emu/order.h"
 #include "runtime/emu/program.h"
 
 namespace ptxsmith::emu {
@@ -29,6 +34,7 @@ struct LaunchPlan {
   std::vector<uint64_t> globals;  // addresses of module variables
   uint64_t budget = 0;            // instructions; 0: no limit
   uint64_t seed = 0;
+  bool cooperative = false;
   LaunchAccess* access = nullptr;
   Launch launch;
   std::atomic<uint64_t> instructions{0};
@@ -40,20 +46,28 @@ class BlockRunner {
   BlockRunner(const BlockRunner&) = delete;
   BlockRunner& operator=(const BlockRunner&) = delete;
 
-  // False: block().fault says why.
-  bool Run(uint64_t linear);
+  void Start(uint64_t linear);
+
+  enum class Turn : uint8_t {
+    kBusy,
+    kThinking,  // has changed nothing in memory, but would like to go on
+    kQuiet,     // everybody waits for what others may do, and nothing has changed
+    kDone,
+    kFault,  // block().fault says why
+  };
+  // Every warp runs until it waits or has had its share. `natural`: in natural order, whatever the
+  // seed.
+  Turn Round(bool natural);
+  // Stands for the state of all threads: registers and where they are. Memory is not in it.
+  uint64_t Digest() const;
+  // Fills in the fault of a block that is quiet for ever.
+  void Deadlock();
+
   const Block& block() const { return block_; }
 
   static Callbacks MakeCallbacks();
 
  private:
-  struct AsyncCopy {
-    uint32_t offset, bytes, group;
-  };
-  struct AsyncQueue {
-    std::vector<AsyncCopy> copies;
-    uint32_t groups = 0;  // committed
-  };
   struct FreeDeleter {
     void operator()(uint8_t* p) const;
   };
@@ -62,15 +76,12 @@ class BlockRunner {
 
   void SetPresets();
   void SetSpecial(const Operand& where, SpecialRegister which, int warp);
-  void StartBlock(uint64_t linear);
-  bool RunWarps();
-  bool RunOne(Warp& warp);
+  Turn RunWarps();
+  bool RunOne(Warp& warp, bool& busy);
   bool ReleaseBarriers();
   void Release(uint32_t barrier, uint32_t warps);
-  bool Deadlock();
   // Forgets the order of the past, when time runs out of bits.
   void Rebase();
-  void MarkAsync(const AsyncCopy& copy, uint32_t thread, uint32_t time);
 
   LaunchPlan& plan_;
   const Kernel& kernel_;
@@ -81,7 +92,9 @@ class BlockRunner {
   std::vector<uint32_t> defined_at_start_;  // one warp
   std::vector<uint8_t> local_defined_;
   std::vector<uint32_t> shadow_;
-  std::vector<AsyncQueue> async_;  // per thread
+  Order order_;
+  Mbarriers mbarriers_;
+  AsyncCopies copies_;
 };
 
 }  // namespace ptxsmith::emu

@@ -134,6 +134,7 @@ void EntryDecoder::Resolve() {
       instr.immediate = starts_[instr.immediate];
     }
   }
+  FindPolling();
   for (size_t i = 0; i < kernel_->code.size(); ++i) {
     Instr& instr = kernel_->code[i];
     instr.dst = kernel_->operands.data() + links_[i].dst;
@@ -143,13 +144,31 @@ void EntryDecoder::Resolve() {
   }
 }
 
+// A loop around a load or an atomic that sees what other blocks store may wait for them.
+void EntryDecoder::FindPolling() {
+  std::vector<uint32_t> before = {0};  // polls among the first i instructions
+  for (const Instr& instr : kernel_->code) {
+    const bool loads = instr.kind == Kind::kLoad && instr.flag;
+    const bool atomic = instr.kind == Kind::kAtomic && instr.num_dst > 0;
+    const bool global = instr.space == Space::kGlobal || instr.space == Space::kGeneric;
+    before.push_back(before.back() + (global && (loads || atomic) ? 1 : 0));
+  }
+  const auto loop = [&](size_t from, size_t to) {
+    if (to <= from && before[from + 1] != before[to]) kernel_->polls = true;
+  };
+  for (size_t i = 0; i < kernel_->code.size(); ++i) {
+    const Instr& instr = kernel_->code[i];
+    if (instr.kind == Kind::kBranch) loop(i, static_cast<size_t>(instr.immediate));
+    for (int64_t t = 0; instr.kind == Kind::kBranchIndexed && t < instr.immediate; ++t) {
+      loop(i, kernel_->branch_targets[links_[i].targets + static_cast<size_t>(t)]);
+    }
+  }
+}
+
 absl::Status EntryDecoder::Decode() {
   const std::string& mnemonic = current_->mnemonic;
   const Parts parts = absl::StrSplit(mnemonic, '.');
   const absl::string_view op = parts[0];
-  const auto has = [&](absl::string_view part) {
-    return std::find(parts.begin(), parts.end(), part) != parts.end();
-  };
   Instr instr;
   if (op == "mov") return DecodeMov(parts);
   if (op == "setp") return DecodeSetp(parts);
@@ -178,22 +197,22 @@ absl::Status EntryDecoder::Decode() {
     Emit(instr, {}, {});
     return absl::OkStatus();
   }
-  if (op == "membar" || op == "fence") {
-    if (has("proxy")) return Unknown();
-    Emit(instr, {}, {});  // memory is sequentially consistent here
-    return absl::OkStatus();
-  }
-  // Hints: nothing to see on this machine. Their operands are still checked to be declared.
-  if (op == "prefetch" || op == "prefetchu" || op == "nanosleep" || op == "griddepcontrol" ||
-      op == "applypriority" || op == "discard") {
+  if (op == "membar" || op == "fence") return DecodeFence(parts);
+  if (op == "mbarrier") return DecodeMbarrier(parts);
+  if (op == "createpolicy") return DecodeCreatePolicy(parts);
+  if (mnemonic == "griddepcontrol.wait") {
+    instr.kind = Kind::kGridWait;
     Emit(instr, {}, {});
     return absl::OkStatus();
   }
-  if (op == "createpolicy") {
-    if (current_->operands.empty()) return ExpectOperands(2, 3);
-    PTXSMITH_ASSIGN_OR_RETURN(Operand dst, Destination(current_->operands[0], 'd'));
-    return EmitLane(*ops_.at("mov.b64"), dst, {ConstantOperand(0, 8)});
+  // Hints: nothing to see on this machine. Their operands are still checked to be declared.
+  if (op == "prefetch" || op == "prefetchu" || op == "nanosleep" || op == "applypriority" ||
+      op == "discard" || mnemonic == "griddepcontrol.launch_dependents") {
+    Emit(instr, {}, {});
+    return absl::OkStatus();
   }
+  if (op == "setmaxnreg") return DecodeSetMaxRegisters();
+  if (op == "mapa") return DecodeMapa();
   if (mnemonic == "activemask.b32") {
     PTXSMITH_RETURN_IF_ERROR(ExpectOperands(1, 1));
     PTXSMITH_ASSIGN_OR_RETURN(Operand dst, Destination(current_->operands[0], 'w'));
@@ -204,6 +223,40 @@ absl::Status EntryDecoder::Decode() {
   const auto it = ops_.find(mnemonic);
   if (it == ops_.end()) return Unknown();
   return DecodeTableOp(*it->second);
+}
+
+// setmaxnreg.inc.sync.aligned.u32 count: registers are plenty here.
+absl::Status EntryDecoder::DecodeSetMaxRegisters() {
+  const std::string& mnemonic = current_->mnemonic;
+  if (mnemonic != "setmaxnreg.inc.sync.aligned.u32" &&
+      mnemonic != "setmaxnreg.dec.sync.aligned.u32") {
+    return Unknown();
+  }
+  PTXSMITH_RETURN_IF_ERROR(ExpectOperands(1, 1));
+  PTXSMITH_ASSIGN_OR_RETURN(const uint64_t count,
+                            ConstantInteger(current_->operands[0], "the number of registers"));
+  if (count < 24 || count > 256 || count % 8 != 0) {
+    return Error(absl::StrCat(count, " registers are no multiple of 8 from 24 to 256"));
+  }
+  Emit(Instr(), {}, {});
+  return absl::OkStatus();
+}
+
+// mapa[.shared::cluster].u32|u64 d, a, 0: every block is a cluster of its own.
+absl::Status EntryDecoder::DecodeMapa() {
+  const std::string& mnemonic = current_->mnemonic;
+  const bool wide = absl::EndsWith(mnemonic, ".u64");
+  if (mnemonic != absl::StrCat("mapa.shared::cluster.", wide ? "u64" : "u32") &&
+      mnemonic != "mapa.u64") {
+    return Unknown();
+  }
+  PTXSMITH_RETURN_IF_ERROR(ExpectOperands(3, 3));
+  PTXSMITH_ASSIGN_OR_RETURN(const uint64_t rank,
+                            ConstantInteger(current_->operands[2], "the rank of the block"));
+  if (rank != 0) return Error("clusters of several blocks are not emulated");
+  PTXSMITH_ASSIGN_OR_RETURN(Operand source, Source(current_->operands[1], wide ? 'd' : 'w'));
+  PTXSMITH_ASSIGN_OR_RETURN(Operand dst, Destination(current_->operands[0], wide ? 'd' : 'w'));
+  return EmitLane(*ops_.at(wide ? "mov.b64" : "mov.b32"), dst, {source});
 }
 
 absl::Status EntryDecoder::DecodeTableOp(const LaneOp& op) {

@@ -1,4 +1,4 @@
-// Decoding of loads, stores, atomics, matrix loads and asynchronous copies.
+// Decoding of loads, stores, atomics and matrix loads.
 #include <algorithm>
 
 #include "absl/strings/match.h"
@@ -15,8 +15,14 @@ bool OneOf(absl::string_view part, const absl::string_view (&list)[N]) {
   return std::find(std::begin(list), std::end(list), part) != std::end(list);
 }
 
-// Qualifiers that change nothing a program can see here: memory order is sequential, caches and
-// levels do not exist.
+bool IsOrder(absl::string_view part) {
+  static constexpr absl::string_view kOrders[] = {"volatile", "relaxed", "acquire",
+                                                  "release",  "acq_rel", "mmio"};
+  return OneOf(part, kOrders);
+}
+
+}  // namespace
+
 bool IsHint(absl::string_view part) {
   static constexpr absl::string_view kHints[] = {"weak",
                                                  "cta",
@@ -39,6 +45,7 @@ bool IsHint(absl::string_view part) {
                                                  "L2::evict_normal",
                                                  "L2::evict_first",
                                                  "L2::evict_last",
+                                                 "L2::evict_unchanged",
                                                  "L2::64B",
                                                  "L2::128B",
                                                  "L2::256B",
@@ -47,16 +54,11 @@ bool IsHint(absl::string_view part) {
                                                  "unified"};
   return OneOf(part, kHints);
 }
-bool IsOrder(absl::string_view part) {
-  static constexpr absl::string_view kOrders[] = {"volatile", "relaxed", "acquire",
-                                                  "release",  "acq_rel", "mmio"};
-  return OneOf(part, kOrders);
-}
 
 bool ParseSpace(absl::string_view part, Space& space) {
   if (part == "global") {
     space = Space::kGlobal;
-  } else if (part == "shared" || part == "shared::cta") {
+  } else if (part == "shared" || part == "shared::cta" || part == "shared::cluster") {
     space = Space::kShared;
   } else if (part == "local") {
     space = Space::kLocal;
@@ -69,8 +71,6 @@ bool ParseSpace(absl::string_view part, Space& space) {
   }
   return true;
 }
-
-}  // namespace
 
 MemoryType MemoryTypeOf(absl::string_view type) {
   struct Row {
@@ -116,6 +116,10 @@ absl::Status EntryDecoder::DecodeLoadStore(const Parts& parts) {
       instr.vector = static_cast<uint8_t>(part[1] - '0');
     } else if (IsOrder(part)) {
       instr.flag = true;
+      if (load) {
+        instr.mode =
+            static_cast<uint8_t>(part == "acquire" ? LoadOrder::kAcquire : LoadOrder::kRelaxed);
+      }
     } else if (IsHint(part)) {
       policy = policy || part == "L2::cache_hint";
     } else {
@@ -129,6 +133,7 @@ absl::Status EntryDecoder::DecodeLoadStore(const Parts& parts) {
   const uint32_t bytes = uint32_t{instr.element_bytes} * instr.vector;
   if (bytes > 32) return Error("moves more than 32 bytes");
   PTXSMITH_RETURN_IF_ERROR(ExpectOperands(policy ? 3 : 2, policy ? 3 : 2));
+  if (policy) PTXSMITH_RETURN_IF_ERROR(UseOperand(2, 'd'));
   const OperandSyntax& value = current_->operands[load ? 0 : 1];
   PTXSMITH_ASSIGN_OR_RETURN(
       Operand address, Address(current_->operands[load ? 1 : 0], instr.space, instr.immediate));
@@ -174,9 +179,14 @@ absl::Status EntryDecoder::DecodeAtomic(const Parts& parts) {
   instr.kind = Kind::kAtomic;
   instr.space = Space::kGeneric;
   const OpName* op = nullptr;
+  bool policy = false;
   for (size_t i = 1; i + 1 < parts.size(); ++i) {
     const absl::string_view part = parts[i];
-    if (ParseSpace(part, instr.space) || IsOrder(part) || IsHint(part)) continue;
+    if (ParseSpace(part, instr.space) || IsOrder(part)) continue;
+    if (IsHint(part)) {
+      policy = policy || part == "L2::cache_hint";
+      continue;
+    }
     if (part == "v2" || part == "v4") {
       instr.vector = static_cast<uint8_t>(part[1] - '0');
       continue;
@@ -195,7 +205,9 @@ absl::Status EntryDecoder::DecodeAtomic(const Parts& parts) {
   instr.element_bytes = static_cast<uint8_t>(memory.bits / 8);
   const size_t first = returns ? 1 : 0;
   const size_t values = op->op == AtomicOp::kCas ? 2 : 1;
-  PTXSMITH_RETURN_IF_ERROR(ExpectOperands(first + 1 + values, first + 1 + values));
+  const size_t operands = first + 1 + values + (policy ? 1 : 0);
+  PTXSMITH_RETURN_IF_ERROR(ExpectOperands(operands, operands));
+  if (policy) PTXSMITH_RETURN_IF_ERROR(UseOperand(operands - 1, 'd'));
   if (instr.vector > 1 && values > 1) return Unknown();
   PTXSMITH_ASSIGN_OR_RETURN(Operand address,
                             Address(current_->operands[first], instr.space, instr.immediate));
@@ -259,69 +271,6 @@ absl::Status EntryDecoder::DecodeMatrixMove(const Parts& parts) {
     registers.insert(registers.begin(), address);
     Emit(instr, {}, registers);
   }
-  return absl::OkStatus();
-}
-
-// cp.async.{ca,cg}.shared.global [d], [s], size[, bytes to read]; commit_group; wait_group;
-// wait_all
-absl::Status EntryDecoder::DecodeCopyAsync(const Parts& parts) {
-  const std::string& mnemonic = current_->mnemonic;
-  Instr instr;
-  if (mnemonic == "cp.async.commit_group") {
-    PTXSMITH_RETURN_IF_ERROR(ExpectOperands(0, 0));
-    instr.kind = Kind::kCommitAsync;
-    Emit(instr, {}, {});
-    return absl::OkStatus();
-  }
-  if (mnemonic == "cp.async.wait_all" || mnemonic == "cp.async.wait_group") {
-    const size_t operands = parts[2] == "wait_all" ? 0 : 1;
-    PTXSMITH_RETURN_IF_ERROR(ExpectOperands(operands, operands));
-    instr.kind = Kind::kWaitAsync;
-    if (operands == 1) {
-      PTXSMITH_ASSIGN_OR_RETURN(const uint64_t pending,
-                                ConstantInteger(current_->operands[0], "the number of groups"));
-      instr.immediate = static_cast<int64_t>(std::min<uint64_t>(pending, 0x7fffffff));
-    } else {
-      instr.flag = true;  // copies that no commit has closed, too
-    }
-    Emit(instr, {}, {});
-    return absl::OkStatus();
-  }
-  bool shared = false, global = false, cached = false;
-  for (size_t i = 1; i < parts.size(); ++i) {
-    if (parts[i] == "shared" || parts[i] == "shared::cta") {
-      shared = true;
-    } else if (parts[i] == "global") {
-      global = true;
-    } else if (parts[i] == "cg") {
-      cached = true;
-    } else if (parts[i] != "async" && (!IsHint(parts[i]) || parts[i] == "L2::cache_hint")) {
-      return Unknown();
-    }
-  }
-  if (!shared || !global || parts[1] != "async") return Unknown();
-  PTXSMITH_RETURN_IF_ERROR(ExpectOperands(3, 4));
-  instr.kind = Kind::kCopyAsync;
-  PTXSMITH_ASSIGN_OR_RETURN(Operand to,
-                            Address(current_->operands[0], Space::kShared, instr.immediate));
-  PTXSMITH_ASSIGN_OR_RETURN(Operand from,
-                            Address(current_->operands[1], Space::kGlobal, instr.immediate2));
-  PTXSMITH_ASSIGN_OR_RETURN(const uint64_t bytes,
-                            ConstantInteger(current_->operands[2], "the size"));
-  if ((bytes != 4 && bytes != 8 && bytes != 16) || (cached && bytes != 16)) {
-    return Error(absl::StrCat("cannot copy ", bytes, " bytes"));
-  }
-  instr.element_bytes = static_cast<uint8_t>(bytes);
-  std::vector<Operand> sources = {to, from};
-  if (current_->operands.size() == 4) {
-    PTXSMITH_ASSIGN_OR_RETURN(Operand size, Source(current_->operands[3], 'w'));
-    sources.push_back(size);
-    instr.flag = true;
-    NoteAccess(Space::kGlobal, 1);  // part of a copy may be read
-  }
-  NoteAccess(Space::kShared, static_cast<uint32_t>(bytes));
-  NoteAccess(Space::kGlobal, static_cast<uint32_t>(bytes));
-  Emit(instr, {}, sources);
   return absl::OkStatus();
 }
 

@@ -68,6 +68,7 @@ class EntryDecoder {
   absl::Status DecodeAll();
   absl::Status Decode();
   void Resolve();
+  void FindPolling();
   absl::Status Error(absl::string_view what) const;
   absl::Status Unknown() const;
   absl::Status ExpectOperands(size_t least, size_t most) const;
@@ -89,6 +90,8 @@ class EntryDecoder {
   absl::StatusOr<uint64_t> ConstantInteger(const OperandSyntax& operand, absl::string_view what);
   // Appends an instruction under the guard of the current one. All sources but those of a move must
   // be defined.
+  // Sees to it that operand `index`, a hint, is at least defined when the instruction runs.
+  absl::Status UseOperand(size_t index, char code);
   void Emit(Instr instr, absl::Span<const Operand> dst, absl::Span<const Operand> src);
   absl::Status EmitLane(const LaneOp& op, Operand dst, absl::Span<const Operand> src);
 
@@ -101,11 +104,20 @@ class EntryDecoder {
   absl::Status DecodeCvta(const Parts& parts);
   absl::Status DecodeBranch(const Parts& parts);
   absl::Status DecodeBarrier(const Parts& parts);
+  absl::Status DecodeSetMaxRegisters();
+  absl::Status DecodeMapa();
 
   absl::Status DecodeLoadStore(const Parts& parts);
   absl::Status DecodeAtomic(const Parts& parts);
-  absl::Status DecodeCopyAsync(const Parts& parts);
   absl::Status DecodeMatrixMove(const Parts& parts);
+
+  absl::Status DecodeCopyAsync(const Parts& parts);
+  absl::Status DecodeAsyncGroups(const Parts& parts, bool bulk);
+  absl::Status DecodeCopyBulk(const Parts& parts);
+  absl::Status DecodeArriveAsync(const Parts& parts);
+  absl::Status DecodeMbarrier(const Parts& parts);
+  absl::Status DecodeFence(const Parts& parts);
+  absl::Status DecodeCreatePolicy(const Parts& parts);
 
   absl::Status DecodeShuffle(const Parts& parts);
   absl::Status DecodeVote(const Parts& parts);
@@ -139,6 +151,11 @@ struct MemoryType {
   int bits = 0;
 };
 MemoryType MemoryTypeOf(absl::string_view type);
+// Names of state spaces; false: `part` is none.
+bool ParseSpace(absl::string_view part, Space& space);
+// Qualifiers that change nothing a program can see here: memory order is sequential, caches and
+// levels do not exist.
+bool IsHint(absl::string_view part);
 
 }  // namespace ptxsmith::emu
 

@@ -1,19 +1,19 @@
 #include "runtime/emu/emulator.h"
 
-#include <algorithm>
-#include <atomic>
 #include <cstring>
 
 #include "absl/strings/str_cat.h"
 #include "codegen/status_macros.h"
 #include "runtime/emu/block_runner.h"
 #include "runtime/emu/fault.h"
+#include "runtime/emu/grid_runner.h"
 
 namespace ptxsmith::emu {
 namespace {
 
 constexpr uint32_t kMaxThreadsPerBlock = 1024;
-constexpr uint32_t kDefaultMxcsr = 0x1f80;  // round to nearest, subnormals kept, no traps
+constexpr uint64_t kMaxCooperativeBlocks = 1024;  // each has its registers and shared memory
+constexpr uint32_t kDefaultMxcsr = 0x1f80;        // round to nearest, subnormals kept, no traps
 
 // PTX says how to round; the host application may have changed what its CPU does.
 class ScopedMxcsr {
@@ -61,6 +61,11 @@ absl::Status CheckGeometry(const Kernel& kernel, const LaunchConfig& config) {
     return absl::FailedPreconditionError(
         absl::StrCat("kernel ", kernel.name, ": grid ", Dims(config.grid), " is too large"));
   }
+  if (config.cooperative && blocks * config.grid[2] > kMaxCooperativeBlocks) {
+    return absl::FailedPreconditionError(absl::StrCat("kernel ", kernel.name, ": cooperative grid ",
+                                                      Dims(config.grid), " has more than ",
+                                                      kMaxCooperativeBlocks, " blocks"));
+  }
   return absl::OkStatus();
 }
 
@@ -86,6 +91,7 @@ absl::StatusOr<LaunchStats> Emulator::Launch(const std::shared_ptr<const Program
   plan.dynamic_shared = config.dynamic_shared;
   plan.budget = options.instruction_budget;
   plan.seed = options.schedule_seed;
+  plan.cooperative = config.cooperative;
   plan.params.resize(kernel->param_bytes);
   for (size_t i = 0; i < kernel->params.size(); ++i) {
     const Parameter& param = kernel->params[i];
@@ -94,7 +100,10 @@ absl::StatusOr<LaunchStats> Emulator::Launch(const std::shared_ptr<const Program
   PTXSMITH_ASSIGN_OR_RETURN(plan.globals, LaunchAccess::Globals(memory, program));
 
   emu::Launch& launch = plan.launch;
-  launch.writer_base = LaunchAccess::ReserveBlocks(memory, blocks, kernel->global_granule_shift);
+  const LaunchAccess::Names names = LaunchAccess::ReserveBlocks(
+      memory, blocks, kernel->global_granule_shift, config.programmatic);
+  launch.writer_base = names.first;
+  launch.dependency_base = names.dependency_base;
   launch.code = kernel->code.data();
   launch.params = plan.params.data();
   launch.param_bytes = kernel->param_bytes;
@@ -111,45 +120,26 @@ absl::StatusOr<LaunchStats> Emulator::Launch(const std::shared_ptr<const Program
   launch.callbacks = BlockRunner::MakeCallbacks();
   launch.owner = &plan;
 
-  LaunchStats stats;
-  Fault fault;
-  uint64_t fault_block = blocks;
+  GridRunner runner(plan);
   {
     LaunchAccess access(memory);
     plan.access = &access;
     launch.chunks = access.chunks();
     launch.num_allocations = access.num_allocations();
-    std::mutex result_mutex;
-    std::atomic<uint64_t> next{0}, end{blocks};
     const auto work = [&](int) {
       const ScopedMxcsr rounding;
-      if (next.load() >= blocks) return;
-      BlockRunner runner(plan);
-      // Blocks are handed out in order, so every block before a faulty one is run, and the first
-      // fault reported does not depend on the number of threads.
-      for (uint64_t b = next.fetch_add(1); b < end.load(); b = next.fetch_add(1)) {
-        const uint64_t linear = options.schedule_seed % 2 == 1 ? blocks - 1 - b : b;
-        if (runner.Run(linear)) continue;
-        const std::lock_guard<std::mutex> result_lock(result_mutex);
-        if (b < fault_block) {
-          fault_block = b;
-          fault = runner.block().fault;
-          end = b;
-        }
-      }
-      const std::lock_guard<std::mutex> result_lock(result_mutex);
-      stats.instructions += runner.block().instructions;
-      stats.lane_ops += runner.block().lane_ops;
+      runner.Work();
     };
-    if (blocks == 1) {
+    if (blocks == 1 || runner.together()) {
       work(0);
     } else {
       pool_.Run(work);
     }
   }
-  if (fault.kind == FaultKind::kNone) return stats;
-  if (options.schedule_seed % 2 == 1) fault_block = blocks - 1 - fault_block;
-  return FaultStatus(plan, fault_block, fault, memory);
+  if (runner.fault().kind != FaultKind::kNone) {
+    return FaultStatus(plan, runner.fault_block(), runner.fault(), memory);
+  }
+  return LaunchStats{runner.instructions(), runner.lane_ops()};
 }
 
 }  // namespace ptxsmith::emu

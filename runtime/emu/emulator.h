@@ -14,14 +14,25 @@
 //   memory      bounds, alignment, use after free, bytes nobody wrote, stores to param and const,
 //               addresses of one space used in another; in every space, byte by byte.
 //   shared      two threads touching a granule (the narrowest access of the kernel) without a
-//   barrier
-//               between, one of them writing, not both atomic. bar.warp.sync orders its whole warp.
+//               barrier or mbarrier between, one of them writing, not both atomic. bar.warp.sync
+//               orders its whole warp.
 //   global      stores of one launch against other stores and later loads, between blocks and
-//   between
-//               threads of a block. A store after a load is not seen, and nothing between blocks
-//               once a block has used an atomic or an ordered load (it may have synchronised).
+//               between threads of a block. A store after a load is not seen. Between blocks
+//               relaxed (volatile) loads may meet relaxed stores; a block that has used an atomic,
+//               an acquire load, or a relaxed load and then a fence has synchronised, and is not
+//               checked against others any more. Programmatic launches also against the kernels
+//               before them, until griddepcontrol.wait.
+//   copies      cp.async and cp.async.bulk: bytes touched before the wait for them, or before the
+//               mbarrier that says they are there; bulk copies of what was stored without
+//               fence.proxy.async; copies nobody waits for.
+//   mbarriers   use before initialisation, too many arrivals or bytes, wrong states.
 //   warps       barriers, shuffles, votes whose lanes wait elsewhere; a lane outside its own mask.
-//   other       integer division by zero, unfinished cp.async, too many instructions.
+//   progress    threads that wait for each other, in barriers, mbarriers or loops that poll.
+//   other       integer division by zero, too many instructions.
+//
+// Blocks run one after the other on each host thread. Those of a cooperative grid, or of a kernel
+// with loops around volatile loads or atomics, take turns on one host thread, so that they can wait
+// for each other.
 #ifndef PTXSMITH_RUNTIME_EMU_EMULATOR_H_
 #define PTXSMITH_RUNTIME_EMU_EMULATOR_H_
 
@@ -50,6 +61,8 @@ struct LaunchConfig {
   uint32_t dynamic_shared = 0;
   uint32_t max_shared = 227 * 1024;  // of the emulated GPU, static and dynamic
   void* const* params = nullptr;     // params[i] points at the value of parameter i
+  bool programmatic = false;         // may overlap the launches before it in this memory
+  bool cooperative = false;          // all blocks are under way at once
 };
 
 struct LaunchStats {

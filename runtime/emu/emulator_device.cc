@@ -84,6 +84,9 @@ class EmulatorDevice : public Device {
   const DeviceProfile& profile() const override { return profile_; }
   absl::StatusOr<std::shared_ptr<const Module>> Load(const KernelSpec& spec) override;
 
+  absl::Status RawEnterContext() override {
+    return absl::UnavailableError(absl::StrCat(profile_.name, " has no CUDA context"));
+  }
   absl::StatusOr<DevicePtr> RawAllocate(uint64_t bytes, absl::string_view name) override {
     return memory_.Allocate(bytes, name);
   }
@@ -261,6 +264,8 @@ absl::Status EmulatorDevice::Run(Handle stream, const RawLaunch& launch) {
   config.dynamic_shared = launch.dynamic_shared;
   config.max_shared = profile_.max_shared;
   config.params = launch.params;
+  config.programmatic = spec.launch.programmatic;
+  config.cooperative = spec.launch.cooperative;
   const absl::StatusOr<emu::LaunchStats> stats =
       emulator_.Launch(module.program(), spec.entry, config, memory_, options_);
   if (stats.ok()) {

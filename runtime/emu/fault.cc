@@ -62,6 +62,53 @@ std::string Window(uint64_t address) {
   return "an address of another space";
 }
 
+// The thread, or what copies for it.
+std::string Who(const LaunchPlan& plan, uint32_t id) {
+  if (id == kBulkStoreId) return "a bulk copy that still reads it";
+  if (id >= kFirstMbarrierId) return "a bulk copy, for whose mbarrier this thread has not waited,";
+  return absl::StrCat("thread ", Coordinates(id, plan.block));
+}
+
+std::string MbarrierMessage(const Fault& fault) {
+  const std::string which = absl::StrCat("mbarrier at shared address 0x", absl::Hex(fault.address));
+  switch (static_cast<MbarrierFault>(fault.mask)) {
+    case MbarrierFault::kNotInitialised:
+      return absl::StrCat(which, " is not initialised");
+    case MbarrierFault::kInitialisedTwice:
+      return absl::StrCat(which, " is initialised twice without mbarrier.inval between");
+    case MbarrierFault::kCount:
+      return absl::StrCat(which, ": ", fault.value, " arrivals are none of 1 to 1048575");
+    case MbarrierFault::kTooManyArrivals:
+      return absl::StrCat(which, ": more arrivals than its phase expects, by ", fault.value);
+    case MbarrierFault::kTransactions:
+      return absl::StrCat(which, ": ", fault.value, " outstanding bytes exceed 1048575");
+    case MbarrierFault::kBusy:
+      return absl::StrCat(which, " is invalidated while copies are under way");
+    case MbarrierFault::kStale:
+      return absl::StrCat(which, ": the state is not of this phase nor of the one before");
+    case MbarrierFault::kParity:
+      return absl::StrCat(which, ": parity ", fault.value, " is neither 0 nor 1");
+    case MbarrierFault::kWouldComplete:
+      return absl::StrCat(which, ": an arrival with .noComplete completes the phase");
+    case MbarrierFault::kTooMany:
+      return absl::StrCat(which, ": more than ", fault.value, " mbarriers in a block");
+  }
+  return which;
+}
+
+// Why a loop goes on for ever.
+std::string PollMessage(const LaunchPlan& plan, const Fault& fault, const std::string& place) {
+  if (plan.kernel->code[fault.pc].kind != Kind::kMbarrier) {
+    return absl::StrCat("deadlock: polls ", place, ", which nobody will change any more");
+  }
+  const std::string bytes = fault.value < 0
+                                ? absl::StrCat(-fault.value, " bytes more than expected have come")
+                                : absl::StrCat(fault.value, " bytes are missing");
+  return absl::StrCat("deadlock: waits for the mbarrier at shared address 0x",
+                      absl::Hex(fault.address), ", whose phase (parity ", fault.reg,
+                      ") never ends: ", fault.mask, " arrivals are missing, ", bytes);
+}
+
 std::string What(const LaunchPlan& plan, const Fault& fault, const Memory& memory) {
   const std::string access =
       absl::StrCat(fault.write ? "write" : "read", " of ", fault.bytes, " bytes");
@@ -87,17 +134,32 @@ std::string What(const LaunchPlan& plan, const Fault& fault, const Memory& memor
                           " memory at 0x", absl::Hex(fault.address), ", which is ",
                           Window(fault.address));
     case FaultKind::kSharedRace:
-      return absl::StrCat("data race: ", access, " at ", at(), " conflicts with thread ",
-                          Coordinates(fault.other_thread, plan.block),
-                          " without a barrier between");
+      return absl::StrCat("data race: ", access, " at ", at(), " conflicts with ",
+                          Who(plan, fault.other_thread), " without a barrier between");
     case FaultKind::kGlobalRace:
       return absl::StrCat("data race: ", access, " at ", at(), " conflicts with a store of block ",
                           Coordinates(fault.other_block, plan.grid), " thread ",
                           Coordinates(fault.other_thread, plan.block));
     case FaultKind::kPendingCopy:
-      return absl::StrCat("unfinished cp.async: ", access, " at ", at(),
-                          ", which a copy of thread ", Coordinates(fault.other_thread, plan.block),
-                          " is still filling");
+      return absl::StrCat("unfinished cp.async: ", access, " at ", at(), ", which ",
+                          fault.other_thread < kMaxThreads ? "a copy of " : "",
+                          Who(plan, fault.other_thread), " may still be filling");
+    case FaultKind::kUnawaitedCopy:
+      return absl::StrCat("the block ends while a bulk copy of ", fault.bytes, " bytes at ", at(),
+                          " may be under way: nobody waits for it");
+    case FaultKind::kBulkSize:
+      return absl::StrCat("bulk copy of ", fault.bytes, " bytes, no positive multiple of 16");
+    case FaultKind::kNoProxyFence:
+      return absl::StrCat("no fence.proxy.async between what thread ",
+                          Coordinates(fault.other_thread, plan.block), " stored at ", at(),
+                          " and a bulk copy");
+    case FaultKind::kMbarrier:
+      return MbarrierMessage(fault);
+    case FaultKind::kMbarrierBytes:
+      return absl::StrCat(access, " at ", at(), ", which is part of an mbarrier");
+    case FaultKind::kBeforeGridWait:
+      return absl::StrCat(access, " at ", at(),
+                          ", which a kernel wrote that may still run, before griddepcontrol.wait");
     case FaultKind::kDivideByZero:
       return "integer division by zero";
     case FaultKind::kNotInMask:
@@ -110,6 +172,8 @@ std::string What(const LaunchPlan& plan, const Fault& fault, const Memory& memor
     case FaultKind::kDeadlock:
       return absl::StrCat("divergent barrier: barrier ", fault.reg,
                           " waits for threads that have exited or wait elsewhere");
+    case FaultKind::kPollsForever:
+      return PollMessage(plan, fault, at());
     case FaultKind::kBadBarrier:
       return absl::StrCat("barrier operand ", fault.mask,
                           " is out of range, no multiple of 32, or differs between warps");

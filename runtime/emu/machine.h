@@ -18,6 +18,7 @@ namespace ptxsmith::emu {
 constexpr int kLanes = 32;
 constexpr uint32_t kFullMask = 0xffffffffu;
 constexpr int kMaxWarps = 32;
+constexpr uint32_t kMaxThreads = kLanes * kMaxWarps;  // of a block
 constexpr int kNumBarriers = 16;
 
 // One operation on all 32 lanes: out[i] = f(a[i], b[i], c[i], d[i]). Inactive lanes are computed
@@ -59,6 +60,13 @@ enum class Kind : uint8_t {
   kCopyAsync,
   kCommitAsync,
   kWaitAsync,
+  kArriveAsync,  // cp.async.mbarrier.arrive; flag: .noinc
+  kCopyBulk,     // mode: BulkCopy::Direction
+  kCommitBulk,
+  kWaitBulk,
+  kMbarrier,  // mode: MbarrierOp; mode2: MbarrierFlag
+  kFence,     // mode: FenceMode
+  kGridWait,  // griddepcontrol.wait
   kClock,
   kNop,
 };
@@ -86,6 +94,30 @@ enum class AtomicType : uint8_t {
 };
 
 enum class BarrierMode : uint8_t { kSync, kArrive };
+enum class MbarrierOp : uint8_t {
+  kInit,
+  kInval,
+  kArrive,
+  kArriveDrop,
+  kExpectTx,
+  kCompleteTx,
+  kWait,
+  kPendingCount
+};
+enum MbarrierFlag : uint8_t {
+  kArriveExpectsTx = 1,   // .expect_tx on an arrival
+  kArriveNoComplete = 2,  // .noComplete
+  kWaitParity = 4,
+  kWaitMayFail = 8,  // try_wait
+  kNoOrder = 16      // .relaxed
+};
+enum class LoadOrder : uint8_t { kWeak, kRelaxed, kAcquire };
+enum class FenceMode : uint8_t {
+  kBlock,  // fences that order memory within the block only
+  kDevice,
+  kAsyncProxy,   // fence.proxy.async
+  kMbarrierInit  // fence.mbarrier_init
+};
 enum class ShuffleMode : uint8_t { kUp, kDown, kBfly, kIdx };
 enum class VoteMode : uint8_t { kAll, kAny, kUni, kBallot };
 enum class MatchMode : uint8_t { kAny, kAll };
@@ -121,7 +153,8 @@ struct Instr {
   const uint32_t* checks = nullptr;
   LaneFn lane = nullptr;
   int64_t immediate = 0;              // address offset; branch target; other
-  int64_t immediate2 = 0;             // kCopyAsync: offset of the source address
+  int64_t immediate2 = 0;             // copies: offset of the source address
+  int64_t immediate3 = 0;             // kCopyBulk: offset of the mbarrier's address
   const uint32_t* targets = nullptr;  // kBranchIndexed
 };
 
@@ -137,15 +170,35 @@ enum class FaultKind : uint8_t {
   kSharedRace,
   kGlobalRace,
   kPendingCopy,
+  kUnawaitedCopy,   // the block ends while a bulk copy may be under way
+  kBulkSize,        // no positive multiple of 16
+  kNoProxyFence,    // generic and asynchronous accesses without fence.proxy.async between
+  kMbarrier,        // `mask` is a MbarrierFault
+  kMbarrierBytes,   // a load or store of a live mbarrier
+  kBeforeGridWait,  // touches what the kernel before wrote
   kDivideByZero,
   kNotInMask,
   kMaskMismatch,
   kDivergent,  // lanes named by a mask or an aligned barrier wait elsewhere
   kDeadlock,
+  kPollsForever,
   kBadBarrier,
   kBadBranchIndex,
   kTrap,
   kBudget,
+};
+
+enum class MbarrierFault : uint8_t {
+  kNotInitialised,
+  kInitialisedTwice,
+  kCount,            // `value` is no count of arrivals
+  kTooManyArrivals,  // `value` beyond those expected
+  kTransactions,     // the bytes expected leave their range
+  kBusy,             // invalidated while bytes are expected
+  kStale,            // the state is older than the phase before
+  kParity,           // `value` is neither 0 nor 1
+  kWouldComplete,    // .noComplete
+  kTooMany
 };
 
 struct Fault {
@@ -161,6 +214,7 @@ struct Fault {
   uint32_t other_thread = 0;  // races
   uint64_t other_block = 0;   // races between blocks
   uint32_t mask = 0;
+  int64_t value = 0;
 };
 
 // Device memory as the inner loop sees it. An address is (id << kIdShift) + offset and ids are
@@ -187,9 +241,10 @@ constexpr uint64_t kLocalWindow = 0x2000000020000000u;
 constexpr uint64_t kConstWindow = 0x1000000030000000u;
 constexpr uint64_t kWindowBytes = 0x10000000u;
 
-// Race shadow of shared memory: four stamps per granule. A stamp is (time << 10) + thread; time
-// counts the synchronisations of all blocks run so far on this host thread, so that nothing has to
-// be cleared between blocks: a stamp below `block_start` is of an earlier block.
+// Race shadow of shared memory: four stamps per granule. A stamp is (time << 11) + id, where ids
+// below 1024 are threads and the others what copies for them; time counts the synchronisations of
+// all blocks run so far in this place, so that nothing has to be cleared between blocks: a stamp
+// below `block_start` is of an earlier block.
 struct SharedShadow {
   uint32_t* writer = nullptr;   // last store; also tells that the granule is defined
   uint32_t* reader = nullptr;   // last load
@@ -198,12 +253,22 @@ struct SharedShadow {
   uint32_t block_start = 0;     // stamp
   uint32_t granule_shift = 2;
 };
-constexpr int kThreadBits = 10;
-constexpr uint32_t kMaxTime = (1u << (32 - kThreadBits)) - 2;
-constexpr uint32_t kPendingTime = kMaxTime + 1;  // destination of a cp.async in flight
+constexpr int kIdBits = 11;
+constexpr uint32_t kNumIds = 1u << kIdBits;
+constexpr uint32_t kMaxTime = (1u << (32 - kIdBits)) - 3;
+constexpr uint32_t kPendingTime = kMaxTime + 1;   // filled, or read, by a copy in flight
+constexpr uint32_t kMbarrierTime = kMaxTime + 2;  // the bytes of a live mbarrier
+// Ids of mbarriers: the writer of what bulk copies brought. Whoever waits on the mbarrier is
+// ordered after them, and nobody else is, not even the thread that asked for the copy.
+constexpr uint32_t kFirstMbarrierId = kMaxThreads;
+constexpr uint32_t kMaxMbarriers = kNumIds - kMaxThreads - 1;
+constexpr uint32_t kBulkStoreId = kNumIds - 1;  // the reader of what bulk copies take away
+// In records of stores to global memory: volatile, relaxed or release.
+constexpr uint32_t kStrongStore = 1u << 10;
 
 struct Group {
-  enum State : uint8_t { kRunnable, kParked, kAtBarrier };
+  // kYielded: polls, and lets all others go first.
+  enum State : uint8_t { kRunnable, kYielded, kParked, kAtBarrier };
   uint32_t mask = 0;
   uint32_t pc = 0;
   State state = kRunnable;
@@ -220,6 +285,11 @@ struct Warp {
   uint32_t first_thread = 0;
   uint32_t exists = 0;  // lanes that are threads of the block
   uint32_t live = 0;    // ... and have not exited
+  // Lanes that have looked at something others change since they last yielded, and the last look.
+  uint32_t polled = 0;
+  uint32_t poll_pc = 0;
+  uint32_t poll_lane = 0;
+  uint64_t poll_address = 0;
   int num_groups = 0;
   Group groups[kLanes];
 };
@@ -227,13 +297,38 @@ struct Warp {
 struct Block;
 struct Launch;
 
-// Slow paths, compiled once.
+// A cp.async of one thread, checked.
+struct AsyncCopy {
+  uint32_t to = 0;                // offset in shared memory
+  uint32_t bytes = 0;             // ... written
+  const uint8_t* from = nullptr;  // host address
+  uint32_t from_bytes = 0;        // ... read; the rest is zero
+};
+
+// A cp.async.bulk of one thread, checked.
+struct BulkCopy {
+  enum Direction : uint8_t { kToShared, kToGlobal };
+  Direction direction = kToShared;
+  uint8_t* global = nullptr;  // host address
+  uint32_t shared = 0;        // offset
+  uint32_t bytes = 0;
+  uint32_t mbarrier = 0;  // kToShared: offset
+  uint32_t pc = 0;
+  uint32_t thread = 0;
+};
+
+// Slow paths, compiled once. Those that return bool give false after filling in block->fault.
 struct Callbacks {
   uint64_t* (*new_writers)(const Launch* launch, uint64_t id);  // race shadow of an allocation
-  void (*issue_async)(Block* block, uint32_t thread, uint32_t offset, uint32_t bytes);
+  void (*issue_async)(Block* block, uint32_t thread, const AsyncCopy* copy);
   void (*commit_async)(Block* block, uint32_t thread);
   // All but the `pending` youngest groups; `all`: also copies not yet committed.
   void (*wait_async)(Block* block, uint32_t thread, uint32_t pending, bool all);
+  bool (*issue_bulk)(Block* block, Warp* warp, const BulkCopy* copy);
+  void (*commit_bulk)(Block* block, uint32_t thread);
+  void (*wait_bulk)(Block* block, uint32_t thread, uint32_t pending);
+  // kMbarrier and kArriveAsync, for the lanes of `exec`.
+  bool (*mbarrier)(Block* block, Warp* warp, const Instr* in, uint32_t exec);
   uint64_t (*clock)(const Block* block);
 };
 
@@ -252,6 +347,8 @@ struct Launch {
   uint64_t num_allocations = 0;
   uint32_t writer_base = 0;  // blocks of this launch are writer_base + linear index in `writers`
   uint64_t num_blocks = 0;
+  // Of the first launch that may still run; less than `writer_base` if this one is programmatic.
+  uint32_t dependency_base = 0;
   bool checks = true;
   Callbacks callbacks;
   void* owner = nullptr;  // for the callbacks
@@ -266,18 +363,35 @@ struct Block {
   uint32_t all_before = 1;  // accesses before this time are ordered before everything now
   // sync[a * kMaxWarps + b]: what warp a did before this time is ordered before warp b's present.
   uint32_t sync[kMaxWarps * kMaxWarps] = {};
+  // The same for single ids: id_sync[b * kNumIds + id]. Null until an mbarrier needs it.
+  uint32_t* id_sync = nullptr;
+  uint32_t proxy_fence[kMaxWarps] = {};  // time of each warp's last fence.proxy.async
+  uint32_t after_grid_wait = 0;          // warps ordered after griddepcontrol.wait
   // Arrivals by bar.arrive since the barrier was last released: threads, warps and times.
   uint32_t arrived[kNumBarriers] = {};
   uint32_t arrived_warps[kNumBarriers] = {};
   uint32_t arrived_expected[kNumBarriers] = {};
   uint32_t arrived_time[kNumBarriers][kMaxWarps] = {};
-  bool acquired = false;      // has synchronised with other blocks through global memory
+  bool observed = false;      // has seen, by relaxed loads, what other blocks may have stored
+  bool acquired = false;      // ... and is ordered after what they did before
+  uint64_t progress = 0;      // changes of memory, of any kind
   uint64_t instructions = 0;  // of a warp
   uint64_t lane_ops = 0;
   uint64_t random = 0;  // state of the schedule; 0: natural order
   Fault fault;
   void* owner = nullptr;  // for the callbacks
 };
+
+// Stamps. Internal linkage, for the reason given above.
+static inline uint32_t TimeOf(uint32_t stamp) { return stamp >> kIdBits; }
+static inline uint32_t IdOf(uint32_t stamp) { return stamp & (kNumIds - 1); }
+// Whether what `stamp` stands for is ordered before what `thread` does now.
+static inline bool Ordered(const Block& block, uint32_t stamp, uint32_t thread) {
+  const uint32_t id = IdOf(stamp), time = TimeOf(stamp), warp = thread / kLanes;
+  if (id == thread) return true;
+  if (id < kMaxThreads && time < block.sync[id / kLanes * kMaxWarps + warp]) return true;
+  return block.id_sync != nullptr && time < block.id_sync[warp * kNumIds + id];
+}
 
 enum class Stop : uint8_t {
   kBlocked,  // every group waits or has exited

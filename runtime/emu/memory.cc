@@ -116,6 +116,7 @@ absl::Status Memory::Write(uint64_t address, const void* from, uint64_t bytes) {
   if (bytes == 0) return absl::OkStatus();
   std::unique_lock<std::shared_mutex> lock(mutex_);
   PTXSMITH_RETURN_IF_ERROR(CheckRange(address, bytes, "write"));
+  dependency_base_ = next_writer_;  // follows all launches
   std::memcpy(Find(address)->data + (address & kOffsetMask), from, bytes);
   MarkDefined(address, bytes);
   return absl::OkStatus();
@@ -125,6 +126,7 @@ absl::Status Memory::Fill(uint64_t address, uint8_t value, uint64_t bytes) {
   if (bytes == 0) return absl::OkStatus();
   std::unique_lock<std::shared_mutex> lock(mutex_);
   PTXSMITH_RETURN_IF_ERROR(CheckRange(address, bytes, "fill"));
+  dependency_base_ = next_writer_;  // follows all launches
   std::memset(Find(address)->data + (address & kOffsetMask), value, bytes);
   MarkDefined(address, bytes);
   return absl::OkStatus();
@@ -156,6 +158,7 @@ absl::Status Memory::Copy(uint64_t to, uint64_t from, uint64_t bytes) {
   std::unique_lock<std::shared_mutex> lock(mutex_);
   PTXSMITH_RETURN_IF_ERROR(CheckRange(to, bytes, "copy"));
   PTXSMITH_RETURN_IF_ERROR(CheckRange(from, bytes, "copy"));
+  dependency_base_ = next_writer_;
   Allocation* target = Find(to);
   const Allocation* source = Find(from);
   const uint64_t target_offset = to & kOffsetMask, source_offset = from & kOffsetMask;
@@ -188,7 +191,8 @@ uint64_t* LaunchAccess::NewWriters(uint64_t id, uint32_t granule_shift) {
   return entry.writers;
 }
 
-uint32_t LaunchAccess::ReserveBlocks(Memory& memory, uint64_t blocks, uint32_t granule_shift) {
+LaunchAccess::Names LaunchAccess::ReserveBlocks(Memory& memory, uint64_t blocks,
+                                                uint32_t granule_shift, bool programmatic) {
   std::unique_lock<std::shared_mutex> lock(memory.mutex_);
   // A shadow only matters within a launch, so it may be dropped between two: when the names of
   // blocks would repeat, or when it is too coarse for the narrowest access of this program.
@@ -206,9 +210,11 @@ uint32_t LaunchAccess::ReserveBlocks(Memory& memory, uint64_t blocks, uint32_t g
     }
   }
   memory.shadowed_ = std::move(kept);
-  const uint32_t base = memory.next_writer_;
+  const uint32_t first = memory.next_writer_;
   memory.next_writer_ += static_cast<uint32_t>(blocks);
-  return base;
+  // A programmatic launch may overlap the one before it, and through it those that one overlaps.
+  if (restart || !programmatic) memory.dependency_base_ = first;
+  return {first, programmatic ? memory.dependency_base_ : first};
 }
 
 absl::StatusOr<std::vector<uint64_t>> LaunchAccess::Globals(

@@ -80,6 +80,8 @@ class Memory {
   std::vector<std::unique_ptr<Allocation[]>> chunk_storage_;
   std::vector<Owned> owned_;  // by id; id 0 is never given out
   uint32_t next_writer_ = 1;
+  // Name of the first block of the launches that may still run when a programmatic one starts.
+  uint32_t dependency_base_ = 1;
   std::vector<uint64_t> shadowed_;  // ids with a race shadow
   // Variables of modules: one set per program.
   absl::flat_hash_map<const Program*, std::vector<uint64_t>> globals_;
@@ -98,7 +100,12 @@ class LaunchAccess {
 
   // Before the launch: names for its blocks in the race shadows, and the addresses of the variables
   // of a program. Neither holds the memory.
-  static uint32_t ReserveBlocks(Memory& memory, uint64_t blocks, uint32_t granule_shift);
+  struct Names {
+    uint32_t first;            // of the blocks of this launch
+    uint32_t dependency_base;  // ... of the launches whose blocks may still run
+  };
+  static Names ReserveBlocks(Memory& memory, uint64_t blocks, uint32_t granule_shift,
+                             bool programmatic);
   static absl::StatusOr<std::vector<uint64_t>> Globals(
       Memory& memory, const std::shared_ptr<const Program>& program);
 

@@ -245,6 +245,12 @@ absl::StatusOr<uint64_t> EntryDecoder::ConstantInteger(const OperandSyntax& oper
   return operand.bits;
 }
 
+absl::Status EntryDecoder::UseOperand(size_t index, char code) {
+  PTXSMITH_ASSIGN_OR_RETURN(Operand operand, Source(current_->operands[index], code));
+  Emit(Instr(), {}, {operand});
+  return absl::OkStatus();
+}
+
 void EntryDecoder::Emit(Instr instr, absl::Span<const Operand> dst, absl::Span<const Operand> src) {
   instr.line = current_->line;
   instr.guard = guard_offset_;

@@ -76,6 +76,7 @@ struct Kernel {
   uint32_t static_shared = 0;  // bytes; dynamic shared memory begins at dynamic_shared_begin
   uint32_t dynamic_shared_begin = 0;
   uint32_t local_bytes = 0;  // per thread
+  bool polls = false;        // has loops that may wait for other blocks
 
   std::vector<Instr> code;
   std::vector<Operand> operands;  // what the instructions point into

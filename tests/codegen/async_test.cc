@@ -60,6 +60,45 @@ TEST(AsyncTest, NeedsSm90) {
   EXPECT_THAT(Ring(Sm(89)), StatusIs(absl::StatusCode::kFailedPrecondition, HasSubstr("sm_90")));
 }
 
+absl::StatusOr<KernelSpec> SmallCopy(const Target& target) {
+  return Build(
+      [](KernelBuilder& k) {
+        const auto w = k.Param<In<U8>>("w", {.count = 512});
+        const auto tile = k.SharedArray<U8>("tile", 512);
+        CopyAsync16(tile.At(k.Lane(), 16), w.At(k.Lane(), 16));
+        CommitCopies(k);
+        WaitForCopies(k, 1);
+      },
+      target);
+}
+
+TEST(AsyncTest, ThreadsCopy16BytesEach) {
+  ASSERT_OK_AND_ASSIGN(const KernelSpec spec, SmallCopy(Sm(80)));
+  EXPECT_THAT(spec.ptx, testing::ContainsRegex("cp.async.cg.shared.global \\[%r[0-9]+\\], "
+                                               "\\[%rd[0-9]+\\], 16;\n"
+                                               "\tcp.async.commit_group;\n"
+                                               "\tcp.async.wait_group 1;\n"));
+}
+
+TEST(AsyncTest, BeforeSm80TheyLoadAndStore) {
+  ASSERT_OK_AND_ASSIGN(const KernelSpec spec, SmallCopy(Sm(75)));
+  EXPECT_THAT(spec.ptx, testing::AllOf(testing::Not(HasSubstr("cp.async")),
+                                       HasSubstr("ld.global.v4"), HasSubstr("st.shared.v4")));
+}
+
+TEST(AsyncTest, SmallCopiesGoToSharedMemoryFromPlacesOf16Bytes) {
+  EXPECT_THAT(Build([](KernelBuilder& k) {
+                const auto w = k.Param<InOut<U8>>("w", {.count = 64});
+                CopyAsync16(w, k.Param<In<U8>>("x", {.count = 64}));
+              }),
+              StatusIs(absl::StatusCode::kInvalidArgument, HasSubstr("to shared memory")));
+  EXPECT_THAT(Build([](KernelBuilder& k) {
+                const auto w = k.Param<In<U8>>("w", {.count = 64});
+                CopyAsync16(k.SharedArray<U8>("tile", 64), w.At(8));
+              }),
+              StatusIs(absl::StatusCode::kInvalidArgument, HasSubstr("16")));
+}
+
 TEST(AsyncTest, CopiesAreMultiplesOf16Bytes) {
   const auto copy = [](uint32_t from, uint32_t bytes) {
     return Build(

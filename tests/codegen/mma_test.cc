@@ -45,6 +45,36 @@ TEST(MmaTest, RefusedWhereLanesMayBeElsewhere) {
                        testing::HasSubstr("is reached by some lanes of the warp only")));
 }
 
+void LoadAndMultiply(KernelBuilder& k) {
+  const Shared<F16> rows = k.SharedArray<F16>("rows", 512);
+  MmaTile tile(k);
+  const Vec<U32, 4> a = LoadMatrices(rows.At(k.Lane() * 8), false);
+  const Vec<U32, 4> b = LoadMatrices(rows.At(k.Lane() * 8).At(256), true);
+  tile.MultiplyAdd16(a, Vec<U32, 2>({b[0], b[1]}));
+  tile.SetElement(2, tile.Element(0));
+}
+
+TEST(MmaTest, MatricesComeFromSharedMemory) {
+  ASSERT_OK_AND_ASSIGN(const KernelSpec spec, Build(LoadAndMultiply));
+  for (const char* line :
+       {"ldmatrix.sync.aligned.m8n8.x4.shared.b16 {%r5, %r6, %r7, %r8}, [%r4];\n",
+        "ldmatrix.sync.aligned.m8n8.x4.trans.shared.b16 {%r13, %r14, %r15, %r16}, [%r12+512];\n",
+        "{%r5, %r6, %r7, %r8}, {%r13, %r14}, "}) {
+    EXPECT_THAT(spec.ptx, testing::HasSubstr(line));
+  }
+}
+
+TEST(MmaTest, MatricesOfGlobalMemoryAndOddPlacesAreRefused) {
+  EXPECT_THAT(
+      Build([](KernelBuilder& k) { LoadMatrices(k.Param<InOut<F16>>("x", {.count = 64}), false); }),
+      StatusIs(absl::StatusCode::kInvalidArgument,
+               testing::HasSubstr("matrices are loaded from shared memory")));
+  EXPECT_THAT(Build([](KernelBuilder& k) {
+                LoadMatrices(k.SharedArray<F16>("rows", 512).At(k.Lane() * 4), false);
+              }),
+              StatusIs(absl::StatusCode::kInvalidArgument, testing::HasSubstr("16")));
+}
+
 TEST(PackTest, WithoutPairsOnSm75) {
   EXPECT_EQ(BodyOf([](KernelBuilder&, const Inputs& in) { PackHalf2(in.f, in.g); }, Sm(75)),
             "cvt.rn.f16.f32 %h0, %f0;\ncvt.rn.f16.f32 %h1, %f1;\nmov.b32 %r2, {%h0, %h1};\n");

@@ -39,11 +39,15 @@ class CountingDevice : public Device {
 
   int device_allocations() const { return device_allocations_; }
   int64_t own_host_allocations() const { return own_host_allocations_; }
+  int launches() const { return launches_; }
+  int graph_launches() const { return graph_launches_; }
+  int uploads() const { return uploads_; }
 
   const DeviceProfile& profile() const override { return device_->profile(); }
   absl::StatusOr<std::shared_ptr<const Module>> Load(const KernelSpec& spec) override {
     return Inside([&] { return device_->Load(spec); });
   }
+  absl::Status RawEnterContext() override { return device_->RawEnterContext(); }
   absl::StatusOr<DevicePtr> RawAllocate(uint64_t bytes, absl::string_view name) override {
     ++device_allocations_;
     return Inside([&] { return device_->RawAllocate(bytes, name); });
@@ -62,6 +66,7 @@ class CountingDevice : public Device {
   }
   absl::Status RawCopyToDevice(Handle stream, DevicePtr to, const void* from,
                                uint64_t bytes) override {
+    ++uploads_;
     return Inside([&] { return device_->RawCopyToDevice(stream, to, from, bytes); });
   }
   absl::Status RawCopyToHost(Handle stream, void* to, DevicePtr from, uint64_t bytes) override {
@@ -75,6 +80,7 @@ class CountingDevice : public Device {
     return Inside([&] { return device_->RawFill(stream, to, value, bytes); });
   }
   absl::Status RawLaunchKernel(Handle stream, const RawLaunch& launch) override {
+    ++launches_;
     return Inside([&] { return device_->RawLaunchKernel(stream, launch); });
   }
   absl::StatusOr<void*> RawAllocateHost(uint64_t bytes) override {
@@ -92,6 +98,7 @@ class CountingDevice : public Device {
   }
   absl::Status RawDestroyGraph(Handle graph) override { return device_->RawDestroyGraph(graph); }
   absl::Status RawLaunchGraph(Handle stream, Handle graph) override {
+    ++graph_launches_;
     return Inside([&] { return device_->RawLaunchGraph(stream, graph); });
   }
   absl::StatusOr<Handle> RawNewEvent() override { return device_->RawNewEvent(); }
@@ -118,6 +125,9 @@ class CountingDevice : public Device {
 
   std::shared_ptr<Device> device_;
   int device_allocations_ = 0;
+  int launches_ = 0;
+  int graph_launches_ = 0;
+  int uploads_ = 0;
   int64_t own_host_allocations_ = 0;
 };
 
@@ -144,6 +154,36 @@ TEST(AllocationTest, StepsAllocateNothing) {
   const int64_t model_after = host_allocations - device->own_host_allocations();
   EXPECT_OK(status);
   EXPECT_EQ(device->device_allocations(), on_device);
+  EXPECT_EQ(model_after, model_before);
+}
+
+TEST(AllocationTest, DecodingATokenIsOneGraphLaunchAndNothingElse) {
+  ASSERT_OK_AND_ASSIGN(auto emulator, Device::Open("emu:sm90"));
+  const auto device = std::make_shared<CountingDevice>(std::move(emulator));
+  ModuleCache cache(device);
+  const std::string bytes = Write(RandomModel{}).Build();
+  ASSERT_OK_AND_ASSIGN(const GgufFile file, GgufFile::Parse(Bytes(bytes)));
+  ASSERT_OK_AND_ASSIGN(const auto model, Transformer::Load(file, cache, {}));
+  ASSERT_OK(model->Prompt({1, 2, 3}, /*want_logits=*/true));
+  ASSERT_OK(model->Greedy());
+
+  constexpr int kTokens = 10;
+  const int on_device = device->device_allocations();
+  const int launches = device->launches();
+  const int graph_launches = device->graph_launches();
+  const int uploads = device->uploads();
+  const int64_t model_before = host_allocations - device->own_host_allocations();
+  absl::Status status;
+  for (int i = 0; i < kTokens; ++i) {
+    status.Update(model->StepGreedy());
+    status.Update(model->NextGreedy().status());
+  }
+  const int64_t model_after = host_allocations - device->own_host_allocations();
+  EXPECT_OK(status);
+  EXPECT_EQ(device->device_allocations(), on_device);
+  EXPECT_EQ(device->launches(), launches);
+  EXPECT_EQ(device->graph_launches(), graph_launches + kTokens);
+  EXPECT_EQ(device->uploads(), uploads);
   EXPECT_EQ(model_after, model_before);
 }
 

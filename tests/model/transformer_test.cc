@@ -176,6 +176,148 @@ TEST_F(TransformerTest, GreedyIsTheLargestLogit) {
   }
 }
 
+// Products on tensor cores round activations and weights to f16.
+constexpr double kPromptTolerance = 1e-2;
+
+TEST_F(TransformerTest, PromptsGiveTheLogitsOfSteps) {
+  const std::string bytes = Write(RandomModel{}).Build();
+  ASSERT_OK_AND_ASSIGN(const GgufFile file, GgufFile::Parse(Bytes(bytes)));
+  const std::vector<TokenId> tokens = RandomTokens(13, kTinyVocab);
+  for (const uint32_t batch : {1u, 5u, 6u, 12u, 512u}) {
+    SCOPED_TRACE(batch);
+    ASSERT_OK_AND_ASSIGN(const auto model, Transformer::Load(file, *cache_, {.batch = batch}));
+    const std::vector<float> want = LogitsOf(*model, tokens).back();
+    model->Reset();
+    ASSERT_OK(model->Step(tokens[0], false));
+    ASSERT_OK(model->Prompt(absl::MakeConstSpan(tokens).subspan(1), true));
+    EXPECT_EQ(model->length(), tokens.size());
+    ASSERT_OK_AND_ASSIGN(const auto got, model->Logits());
+    double scale = 0, worst = 0;
+    for (size_t i = 0; i < want.size(); ++i) {
+      scale = std::max<double>(scale, std::fabs(want[i]));
+      worst = std::max<double>(worst, std::fabs(want[i] - got[i]));
+    }
+    EXPECT_LE(worst, (batch == 1 ? 0 : kPromptTolerance) * scale);
+    // The choice and the steps after it go on from the last token.
+    const std::vector<float> logits(got.begin(), got.end());
+    EXPECT_THAT(model->Greedy(), IsOkAndHolds(reference::ArgMax(logits)));
+    ASSERT_OK(model->StepGreedy());
+    EXPECT_EQ(model->length(), tokens.size() + 1);
+  }
+}
+
+TEST_F(TransformerTest, PromptsStopBetweenPieces) {
+  const std::string bytes = Write(RandomModel{}).Build();
+  ASSERT_OK_AND_ASSIGN(const GgufFile file, GgufFile::Parse(Bytes(bytes)));
+  ASSERT_OK_AND_ASSIGN(const auto model, Transformer::Load(file, *cache_, {.batch = 4}));
+  int asked = 0;
+  ASSERT_OK(model->Prompt(RandomTokens(13, kTinyVocab), true, [&] { return ++asked < 3; }));
+  EXPECT_EQ(model->length(), 8u);
+  EXPECT_THAT(model->Logits(), StatusIs(absl::StatusCode::kFailedPrecondition));
+}
+
+// The tokens that the device feeds to itself are those that the host would feed, bit for bit, also
+// when the host lags behind.
+TEST_F(TransformerTest, GreedyStepsAreThoseOfTheHost) {
+  ASSERT_OK_AND_ASSIGN(const auto model, Load(Write({})));
+  constexpr uint32_t kSteps = 15;
+  ASSERT_OK(model->Step(7, true));
+  std::vector<TokenId> want;
+  std::vector<std::vector<float>> logits;
+  for (uint32_t i = 0; i <= kSteps; ++i) {
+    ASSERT_OK_AND_ASSIGN(const TokenId token, model->Greedy());
+    want.push_back(token);
+    logits.push_back(LogitsOf(*model, {token}).at(0));
+  }
+  for (const uint32_t ahead : {1u, 2u, kSteps}) {
+    SCOPED_TRACE(ahead);
+    model->Reset();
+    ASSERT_OK(model->Step(7, true));
+    ASSERT_OK_AND_ASSIGN(const TokenId first, model->Greedy());
+    std::vector<TokenId> got = {first};
+    uint32_t steps = 0;
+    while (got.size() <= kSteps) {
+      while (steps < kSteps && steps + 1 < got.size() + ahead) {
+        ASSERT_OK(model->StepGreedy());
+        ++steps;
+      }
+      ASSERT_OK_AND_ASSIGN(const TokenId token, model->NextGreedy());
+      got.push_back(token);
+    }
+    EXPECT_EQ(got, want);
+    ASSERT_OK_AND_ASSIGN(const auto last, model->Logits());
+    EXPECT_EQ(std::vector<float>(last.begin(), last.end()), logits[kSteps - 1]);
+  }
+}
+
+TEST_F(TransformerTest, StepsAheadCanBeDropped) {
+  ASSERT_OK_AND_ASSIGN(const auto model, Load(Write({})));
+  ASSERT_OK(model->Step(7, true));
+  ASSERT_OK_AND_ASSIGN(const TokenId first, model->Greedy());
+  ASSERT_OK(model->StepGreedy());
+  ASSERT_OK_AND_ASSIGN(const TokenId second, model->NextGreedy());
+  for (int i = 0; i < 3; ++i) ASSERT_OK(model->StepGreedy());
+  EXPECT_EQ(model->length(), 5u);
+  model->DropAhead();
+  EXPECT_EQ(model->length(), 2u);
+  EXPECT_THAT(model->NextGreedy(),
+              StatusIs(absl::StatusCode::kFailedPrecondition, "every choice has been asked for"));
+  EXPECT_THAT(model->StepGreedy(), StatusIs(absl::StatusCode::kFailedPrecondition));
+  const std::vector<float> after = LogitsOf(*model, {second}).at(0);
+  model->Reset();
+  EXPECT_EQ(LogitsOf(*model, {7, first, second}).back(), after);
+}
+
+TEST_F(TransformerTest, GreedyStepsEndWithTheContext) {
+  ASSERT_OK_AND_ASSIGN(const auto model, Load(Write({}), 3));
+  ASSERT_OK(model->Step(7, true));
+  ASSERT_OK(model->StepGreedy());
+  ASSERT_OK(model->StepGreedy());
+  EXPECT_THAT(model->StepGreedy(),
+              StatusIs(absl::StatusCode::kOutOfRange,
+                       "the context of 3 positions is full; ask for a larger one"));
+}
+
+TEST_F(TransformerTest, AnObserverSeesEveryKernel) {
+  ASSERT_OK_AND_ASSIGN(const auto model, Load(Write({})));
+  const std::vector<float> want = LogitsOf(*model, {7}).at(0);
+  model->Reset();
+  std::vector<std::string> seen;
+  std::vector<float> last;
+  model->SetObserver([&](const StepKernel& kernel, absl::Span<const float> result) {
+    seen.push_back(absl::StrCat(kernel.layer, " ", kernel.stage));
+    last.assign(result.begin(), result.end());
+    return absl::OkStatus();
+  });
+  EXPECT_EQ(LogitsOf(*model, {7}).at(0), want);
+  EXPECT_EQ(last, want);
+  EXPECT_EQ(seen.front(), "-1 embedding");
+  EXPECT_EQ(seen[1], "0 qkv");
+  EXPECT_EQ(seen.back(), "-1 output");
+  model->SetObserver([](const StepKernel& kernel, absl::Span<const float>) {
+    return kernel.stage == "ffn_down" ? absl::CancelledError("enough") : absl::OkStatus();
+  });
+  EXPECT_THAT(model->Step(1, false), StatusIs(absl::StatusCode::kCancelled, "enough"));
+}
+
+TEST_F(TransformerTest, AQ8_0CacheIsCloseToAnF16One) {
+  const std::string bytes = Write(RandomModel{}).Build();
+  ASSERT_OK_AND_ASSIGN(const GgufFile file, GgufFile::Parse(Bytes(bytes)));
+  ASSERT_OK_AND_ASSIGN(const auto f16, Transformer::Load(file, *cache_, {}));
+  ASSERT_OK_AND_ASSIGN(const auto q8_0,
+                       Transformer::Load(file, *cache_, {.kv_type = QuantType::kQ8_0}));
+  const std::vector<TokenId> tokens = RandomTokens(12, kTinyVocab);
+  const std::vector<float> want = LogitsOf(*f16, tokens).back();
+  const std::vector<float> got = LogitsOf(*q8_0, tokens).back();
+  EXPECT_NE(got, want);
+  double scale = 0, worst = 0;
+  for (size_t i = 0; i < want.size(); ++i) {
+    scale = std::max<double>(scale, std::fabs(want[i]));
+    worst = std::max<double>(worst, std::fabs(want[i] - got[i]));
+  }
+  EXPECT_LE(worst, 0.05 * scale);
+}
+
 TEST_F(TransformerTest, LogitsMustHaveBeenWanted) {
   ASSERT_OK_AND_ASSIGN(const auto model, Load(Write({})));
   const auto refused =

@@ -19,6 +19,7 @@
 #include "absl/strings/str_format.h"
 #include "absl/strings/strip.h"
 #include "gtest/gtest.h"
+#include "ptx_templates/advance.h"
 #include "ptx_templates/argmax.h"
 #include "ptx_templates/attention.h"
 #include "ptx_templates/convert.h"
@@ -198,6 +199,7 @@ std::vector<std::pair<absl::string_view, std::string>> Kernels() {
   kernels.push_back(Kernel(AttentionSpec{4, 2, 32, 64, 4}));
   kernels.push_back(Kernel(AttentionSpec{4, 2, 64, 64, 4}));
   kernels.push_back(Kernel(ArgmaxSpec{1000, 128}));
+  kernels.push_back(Kernel(AdvanceSpec{33, 4}));
   kernels.push_back(Kernel(RopeSpec{RopePairing::kAdjacent, 3, 80, 32, 2}));
   kernels.push_back(Kernel(RopeSpec{RopePairing::kHalfSplit, 2, 64, 64, std::nullopt}));
   kernels.push_back(Kernel(KvAppendSpec{1, 80, 100, 3}));

@@ -18,6 +18,7 @@
 #include "absl/strings/str_join.h"
 #include "absl/strings/str_replace.h"
 #include "absl/strings/str_split.h"
+#include "codegen/async.h"
 #include "codegen/block.h"
 #include "codegen/kernel_builder.h"
 #include "codegen/math.h"
@@ -187,6 +188,13 @@ absl::StatusOr<KernelSpec> EveryOperation(const Target& target, bool dynamic_sha
   MmaTile matrix(k);
   matrix.MultiplyAdd16(Vec<U32, 4>({a, b, a, b}), Vec<U32, 2>({b, a}));
   u += Bitcast<U32>(matrix.Element(0));
+  const Shared<U8> copied = k.SharedArray<U8>("copied", 1024);
+  CopyAsync16(copied.At(k.ThreadX(), 16), u32.As<U8>());
+  CommitCopies(k);
+  WaitForCopies(k, 0);
+  k.Barrier();
+  const InOut<F16> matrix_row = copied.At(k.Lane(), 16).As<F16>();
+  u += LoadMatrices(matrix_row, false)[3] + LoadMatrices(matrix_row, true)[0];
   Var<S32> s = k.NewVar<S32>(-1);
   EveryIntegerOp(Bitcast<S32>(a), Bitcast<S32>(b), s);
   s += Bitcast<S32>(a) >> Bitcast<S32>(b);
@@ -197,12 +205,28 @@ absl::StatusOr<KernelSpec> EveryOperation(const Target& target, bool dynamic_sha
   wide.Store(i, w);
 
   Var<F32> x = k.NewVar<F32>(1.0f);
-  for (const Val<F32>& v :
-       {f + g,           f - g,           f * g,    f / g,           Min(f, g),
-        Max(f, g),       f + 0.1f,        2.0f / f, Fma(f, g, 1.0f), Fma(2.0f, f, 1.0f),
-        Neg(f),          Abs(f),          Sqrt(f),  ToF32(a),        ToF32(Bitcast<S32>(a)),
-        ToF32(ToF16(f)), Bitcast<F32>(a), Exp(f),   WarpSum(f),      WarpMax(g),
-        ShuffleXor(f, 2)}) {
+  for (const Val<F32>& v : {f + g,
+                            f - g,
+                            f * g,
+                            f / g,
+                            Min(f, g),
+                            Max(f, g),
+                            f + 0.1f,
+                            2.0f / f,
+                            Fma(f, g, 1.0f),
+                            Fma(2.0f, f, 1.0f),
+                            Neg(f),
+                            Abs(f),
+                            Sqrt(f),
+                            ToF32(a),
+                            ToF32(Bitcast<S32>(a)),
+                            ToF32(ToF16(f)),
+                            Bitcast<F32>(a),
+                            Exp(f),
+                            WarpSum(f),
+                            WarpMax(g),
+                            ShuffleXor(f, 2),
+                            Exp2Approx(f)}) {
     x += v;
   }
   x -= f;

@@ -299,6 +299,33 @@ TEST_F(CliTest, RunRefusesPromptsItCannotContinue) {
   ExpectError(RunArgs({"-p", "x", "--temp", "1", "--top-p", "0"}), HasSubstr("top_p"));
 }
 
+TEST_F(CliTest, BenchWantsAGpuAndOneModel) {
+  ExpectError({"bench", "--synthetic", "tiny:q4_k_m", "--device", "emu:sm90"},
+              HasSubstr("emu:sm90: times of the emulator say nothing about a GPU"));
+  ExpectError({"bench", "--synthetic", "tiny:q4_k_m", "-p", "0", "-n", "0"},
+              HasSubstr("no tests: -p and -n are both 0"));
+  EXPECT_EQ(Program::Run({"bench"}).exit_code, 2);
+}
+
+TEST_F(CliTest, BenchHasTheFieldsOfLlamaBench) {
+  const Outcome outcome =
+      Program::Run({"bench", "--synthetic", "tiny:q4_k_m", "-p", "4", "-n", "5", "-d", "0,7", "-r",
+                    "2", "-o", "json", "--device", "cuda:0"});
+  if (outcome.err.find("no NVIDIA driver") != std::string::npos) GTEST_SKIP() << outcome.err;
+  ASSERT_EQ(outcome.exit_code, 0) << outcome.err;
+  const Json rows = Json::parse(outcome.out);
+  ASSERT_EQ(rows.size(), 4u);
+  EXPECT_EQ(rows[0]["n_prompt"], 4);
+  EXPECT_EQ(rows[1]["n_gen"], 5);
+  EXPECT_EQ(rows[2]["n_depth"], 7);
+  for (const Json& row : rows) {
+    EXPECT_EQ(row["model_type"], "llama 6M Q4_K - Medium");
+    EXPECT_EQ(row["samples_ns"].size(), 2u);
+    EXPECT_GT(row["avg_ts"], 0);
+    EXPECT_GT(row["read_bandwidth"], 0);
+  }
+}
+
 TEST_F(CliTest, CtrlCEndsARunWithItsStatistics) {
   Program program(RunArgs({"-p", "Alice was", "-n", "-1", "--ignore-eos"}));
   program.WaitForOutput();

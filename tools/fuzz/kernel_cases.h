@@ -46,9 +46,12 @@ std::vector<CaseMaker> SoftcapCases(uint64_t seed);
 std::vector<CaseMaker> ResidualAddCases(uint64_t seed);
 std::vector<CaseMaker> BiasAddCases(uint64_t seed);
 std::vector<CaseMaker> ArgmaxCases(uint64_t seed);
+std::vector<CaseMaker> AdvanceCases(uint64_t seed);
 std::vector<CaseMaker> TopKCases(uint64_t seed);
 std::vector<CaseMaker> ConvertCases(uint64_t seed);
 std::vector<CaseMaker> AttentionCombineCases(uint64_t seed);
+std::vector<CaseMaker> PrefillAttentionCases(uint64_t seed);
+std::vector<CaseMaker> GluHalfCases(uint64_t seed);
 
 FuzzFamily GemvFuzz();
 FuzzFamily GemvQ8_1Fuzz();
@@ -75,9 +78,12 @@ FuzzFamily SoftcapFuzz();
 FuzzFamily ResidualAddFuzz();
 FuzzFamily BiasAddFuzz();
 FuzzFamily ArgmaxFuzz();
+FuzzFamily AdvanceFuzz();
 FuzzFamily TopKFuzz();
 FuzzFamily ConvertFuzz();
 FuzzFamily AttentionCombineFuzz();
+FuzzFamily PrefillAttentionFuzz();
+FuzzFamily GluHalfFuzz();
 
 struct CaseFamily {
   absl::string_view name;  // of the registry

@@ -3,21 +3,24 @@
 #include "absl/strings/str_cat.h"
 #include "ptx_templates/rms_norm.h"
 #include "tools/fuzz/kernel_cases.h"
+#include "tools/fuzz/reference/float_formats.h"
+#include "tools/fuzz/reference/ops.h"
 #include "tools/fuzz/rng.h"
 #include "tools/fuzz/verdict.h"
 
 namespace ptxsmith {
 namespace {
 
-CaseMaker Case(const RmsNormSpec& spec, uint32_t n, uint32_t rows, Values values, bool in_place,
-               uint64_t seed) {
+CaseMaker Case(const RmsNormSpec& spec, uint32_t n, uint32_t rows, Values values,
+               bool may_be_in_place, uint64_t seed) {
+  const bool in_place = may_be_in_place && !spec.half;
   const auto body = [=] {
     Rng rng(seed);
     std::vector<float> x = rng.Floats(values, size_t{n} * rows);
     const std::vector<float> weight = rng.Floats(Values::kNormal, n);
     const std::vector<float> residual = rng.Floats(Values::kHeavyTailed, x.size());
     KernelCase result = CaseOf(spec, BuildRmsNorm);
-    result.args = {Bytes(x.size() * sizeof(float)), ToBytes(x)};
+    result.args = {Bytes(x.size() * (spec.half ? 2 : 4)), ToBytes(x)};
     if (spec.residual) {
       result.args.emplace_back(ToBytes(residual));
       // One rounding, as the kernel's: what it writes back is known in every bit.
@@ -34,9 +37,13 @@ CaseMaker Case(const RmsNormSpec& spec, uint32_t n, uint32_t rows, Values values
       want.value.insert(want.value.end(), row.value.begin(), row.value.end());
       want.bound.insert(want.bound.end(), row.bound.begin(), row.bound.end());
     }
+    if (spec.half) want = reference::RoundedToHalf(want);
     result.check = [=](absl::Span<const Bytes> after) {
       const size_t output = !in_place ? 0 : spec.residual ? 2 : 1;
-      Verdict close = CheckClose(FromBytes<float>(after[output]), want);
+      const Bytes& y = after[output];
+      Verdict close = CheckClose(
+          spec.half ? reference::HalvesToFloats(FromBytes<uint16_t>(y)) : FromBytes<float>(y),
+          want);
       if (!close || !spec.residual) return close;
       Verdict sum = CheckBits(FromBytes<float>(after[1]), x);
       return sum ? close : sum;

@@ -61,4 +61,25 @@ Expected JoinPartials(absl::Span<const float> partial, size_t head_dim, size_t s
   return o;
 }
 
+Expected PrefillAttention(absl::Span<const float> q, absl::Span<const float> k,
+                          absl::Span<const float> v, const AttentionShape& shape) {
+  constexpr double kHalf = 0x1p-11, kHalfTiny = 0x1p-25;
+  std::vector<float> rounded, magnitudes;
+  for (float x : q) rounded.push_back(HalfToFloat(FloatToHalf(x)));
+  for (float x : v) magnitudes.push_back(std::fabs(x));
+  Expected o = Attention(rounded, k, v, shape);
+  const Expected weighted = Attention(rounded, k, magnitudes, shape);
+  const size_t stride = shape.kv_heads * shape.head_dim;
+  const double length = static_cast<double>(v.size() / stride);
+  for (size_t i = 0; i < o.value.size(); ++i) {
+    const size_t group = shape.heads / shape.kv_heads;
+    const size_t at = i / shape.head_dim / group * shape.head_dim + i % shape.head_dim;
+    double sum = 0;
+    for (size_t t = at; t < v.size(); t += stride) sum += magnitudes[t];
+    o.bound[i] = 8 * o.bound[i] + kHalfTiny * (sum + 1) + kHalf * std::fabs(o.value[i]) +
+                 (kHalf + 2 * kRoundoff * (1.1 * length + 32)) * weighted.value[i];
+  }
+  return o;
+}
+
 }  // namespace ptxsmith::reference

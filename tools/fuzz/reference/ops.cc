@@ -21,6 +21,17 @@ void Require(bool condition) {
 
 }  // namespace
 
+Expected RoundedToHalf(const Expected& exact) {
+  constexpr double kLargest = 65504;
+  Expected half;
+  for (size_t i = 0; i < exact.value.size(); ++i) {
+    const double value = std::clamp(exact.value[i], -kLargest, kLargest);
+    half.value.push_back(value);
+    half.bound.push_back(exact.bound[i] * (1 + 0x1p-11) + std::fabs(value) * 0x1p-11 + 0x1p-25);
+  }
+  return half;
+}
+
 Expected Gemv(absl::Span<const Weight> w, absl::Span<const float> x) {
   const size_t columns = x.size();
   Require(columns > 0 && w.size() % columns == 0);
@@ -82,6 +93,12 @@ std::vector<uint16_t> AppendF16(absl::Span<const float> x) {
   std::vector<uint16_t> halves;
   for (float v : x) halves.push_back(FloatToHalf(v));
   return halves;
+}
+
+std::vector<float> HalvesToFloats(const std::vector<uint16_t>& halves) {
+  std::vector<float> floats;
+  for (uint16_t half : halves) floats.push_back(HalfToFloat(half));
+  return floats;
 }
 
 Expected Attention(absl::Span<const float> q, absl::Span<const float> k, absl::Span<const float> v,

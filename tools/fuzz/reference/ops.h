@@ -37,6 +37,10 @@ struct Expected {
   std::vector<double> bound;
 };
 
+// What is left of it when the result is stored as f16, rounded to nearest and at most the largest
+// one. Bound: 2^-11 of the result, or half of the least f16.
+Expected RoundedToHalf(const Expected& exact);
+
 // y[r] = sum_c W[r][c] x[c], W in rows of x.size().
 // Bound: |y~ - y| <= u c sum_c |W[r][c]| |x[c]| <= u c ||W_r|| ||x||, c = Depth(columns), norms of
 // the magnitudes (see Weight). The bound is the right-hand side.
@@ -72,6 +76,9 @@ Expected Rope(absl::Span<const float> x, size_t head_dim, uint32_t position, con
 
 // What is stored when `x` is appended to an f16 cache: round to nearest even, exactly.
 std::vector<uint16_t> AppendF16(absl::Span<const float> x);
+
+// The values of an f16 buffer.
+std::vector<float> HalvesToFloats(const std::vector<uint16_t>& halves);
 
 struct AttentionShape {
   size_t heads = 0;     // of the query

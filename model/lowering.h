@@ -1,0 +1,61 @@
+// From the model to kernels: a lowering turns the shape of a step into its launches. The model is
+// the same for all of them; which kernels compute it, and in what layout the weights and everything
+// between lie, is a lowering's own business. Used by Transformer.
+//
+//   PTXSMITH_ASSIGN_OR_RETURN(std::unique_ptr<Lowering> lowering, NewPlainLowering(parts));
+//   PTXSMITH_ASSIGN_OR_RETURN(Step step, lowering->Lower({.rows = 1}));
+//
+// To add one: implement Lowering (plain_lowering.cc is the model to follow), and choose it in
+// Transformer::Load. What every step must do: read io.tokens, io.positions and, when the cache has
+// several slots, io.slots; put keys and values into the cache in its layout; leave f32 logits and,
+// with `pick`, the tokens chosen where StepIo says, and advance to them.
+//
+// Thread-safety: belongs to one thread. Lifetime: the parts must outlive the lowering, and the
+// lowering its steps.
+#ifndef PTXSMITH_MODEL_LOWERING_H_
+#define PTXSMITH_MODEL_LOWERING_H_
+
+#include <cstdint>
+#include <memory>
+
+#include "absl/status/statusor.h"
+#include "absl/strings/string_view.h"
+#include "model/config.h"
+#include "model/step.h"
+#include "model/step_memory.h"
+#include "model/weights.h"
+#include "runtime/module_cache.h"
+
+namespace ptxsmith {
+
+// What a lowering works with.
+struct ModelParts {
+  const ModelConfig& config;
+  const Weights& weights;
+  const KvCache& cache;
+  const StepIo& io;
+  BufferView rope_rates;  // RopeRates()
+  ModuleCache& modules;
+};
+
+class Lowering {
+ public:
+  virtual ~Lowering() = default;
+
+  virtual absl::string_view name() const = 0;  // "plain", for reports
+
+  // InvalidArgument names a shape beyond what was allocated. Slow: steps are made once and kept.
+  virtual absl::StatusOr<Step> Lower(const StepShape& shape) = 0;
+
+  // Appends what follows the logits of `rows` rows: the choice of the likeliest tokens and the
+  // advance to them. For those whose kernels do not do it by themselves.
+  static absl::Status AddPick(const ModelParts& parts, uint32_t rows, StepBuilder& builder);
+};
+
+// Kernels over the weights as they are in the file, one for each operation or small group of them.
+// Runs every model, on every device.
+absl::StatusOr<std::unique_ptr<Lowering>> NewPlainLowering(const ModelParts& parts);
+
+}  // namespace ptxsmith
+
+#endif  // PTXSMITH_MODEL_LOWERING_H_

@@ -1,0 +1,404 @@
+#include <algorithm>
+#include <memory>
+#include <optional>
+#include <utility>
+#include <vector>
+
+#include "absl/strings/str_cat.h"
+#include "codegen/status_macros.h"
+#include "model/lowering.h"
+#include "ptx_templates/advance.h"
+#include "ptx_templates/argmax.h"
+#include "ptx_templates/attention.h"
+#include "ptx_templates/candidates.h"
+#include "ptx_templates/dequantize.h"
+#include "ptx_templates/elementwise.h"
+#include "ptx_templates/embed_row.h"
+#include "ptx_templates/gate_up.h"
+#include "ptx_templates/gemv_multi.h"
+#include "ptx_templates/gemv_norm.h"
+#include "ptx_templates/kv_append.h"
+#include "ptx_templates/rms_norm.h"
+#include "ptx_templates/rope.h"
+
+namespace ptxsmith {
+namespace {
+
+// Positions that one block of a decoding attention takes; a longer context is split.
+constexpr uint32_t kPositionsPerSplit = 256;
+constexpr uint32_t kMaxSplits = 16;
+
+uint32_t SplitsOf(uint32_t context) {
+  return std::clamp(context / kPositionsPerSplit, 1u, kMaxSplits);
+}
+
+// What lies between the kernels of a step, for the largest one. f32, but for the halves that gemm
+// reads and the byte-sized parts.
+struct Scratch {
+  Buffer x;        // the residual stream
+  Buffer h;        // normalised
+  Buffer qkv;      // queries of all rows, then keys, then values
+  Buffer o;        // of attention
+  Buffer partial;  // of attention's splits, for exact steps
+  Buffer gate, up, g;
+  Buffer half;  // f16: the activations of a product on tensor cores
+};
+
+class PlainLowering : public Lowering {
+ public:
+  explicit PlainLowering(const ModelParts& parts) : parts_(parts) {}
+
+  absl::Status Allocate();
+  absl::string_view name() const override { return "plain"; }
+  absl::StatusOr<Step> Lower(const StepShape& shape) override;
+
+ private:
+  friend class PlainStep;
+
+  uint32_t q_width() const { return parts_.config.head_count * parts_.config.head_dim; }
+  uint32_t kv_width() const { return parts_.config.head_count_kv * parts_.config.head_dim; }
+
+  const ModelParts parts_;
+  Scratch scratch_;
+};
+
+// One step under construction: the layers of the model in the order of the computation.
+class PlainStep {
+ public:
+  PlainStep(const PlainLowering& lowering, const StepShape& shape);
+
+  absl::Status Embedding();
+  absl::Status Layer(uint32_t index);
+  absl::Status Head();
+  Step Take() && { return std::move(builder_).Take(); }
+
+ private:
+  // y = W x of one matrix among several over the same x.
+  struct Product {
+    const Matrix& w;
+    BufferView y;
+  };
+
+  absl::Status Attention(uint32_t index, const LayerWeights& w);
+  absl::Status Rope();
+  absl::Status FeedForward(const LayerWeights& w);
+
+  // All products of x, normalised with the weight `norm`.
+  absl::Status NormProducts(absl::string_view stage, const Matrix& norm, BufferView x,
+                            absl::Span<const Product> products, uint32_t rows);
+  // y += W x
+  absl::Status AddProduct(absl::string_view stage, const Matrix& w, BufferView y, BufferView x);
+  absl::Status Gemm(absl::string_view stage, const Product& product, bool residual);
+  // The activations of the next Gemm.
+  absl::Status ToHalf(absl::string_view stage, BufferView x, uint32_t k);
+  absl::Status Norm(absl::string_view stage, BufferView y, BufferView x, const Matrix& norm,
+                    uint32_t rows);
+
+  // The number of rows as the field of a spec, and as the argument that it asks for: prompts come
+  // in any length, so their kernels leave it open.
+  std::optional<uint32_t> baked(uint32_t rows) const {
+    return shape_.exact ? std::optional(rows) : std::nullopt;
+  }
+  std::vector<Arg> With(uint32_t rows, std::vector<Arg> args) const {
+    if (!shape_.exact) args.emplace_back(rows);
+    return args;
+  }
+  GemvProblem Problem(const Matrix& w, uint32_t rows) const { return {w.type, w.k, w.n, rows}; }
+  BufferView F32(const Buffer& buffer, uint64_t elements) const {
+    return BufferView(buffer).Slice(0, elements * 4);
+  }
+
+  const PlainLowering& lowering_;
+  const ModelParts& parts_;
+  const ModelConfig& config_;
+  const StepShape shape_;
+  const uint32_t rows_;
+  StepBuilder builder_;
+  BufferView x_, h_, q_, k_, v_, o_, g_;
+  BufferView positions_;
+};
+
+absl::Status PlainLowering::Allocate() {
+  const ModelConfig& c = parts_.config;
+  const uint64_t rows = parts_.io.rows();
+  const uint64_t exact_rows = std::min<uint64_t>(rows, kMaxGemvTokens);
+  const uint32_t splits = SplitsOf(parts_.cache.options().context);
+  const uint64_t partial =
+      splits == 1 ? 0 : exact_rows * c.head_count * splits * (uint64_t{c.head_dim} + 2);
+  const uint64_t widest = std::max({c.embedding_length, c.feed_forward_length, q_width()});
+  struct Part {
+    const char* name;
+    Buffer& buffer;
+    uint64_t bytes;
+  };
+  for (const Part& part :
+       {Part{"x", scratch_.x, rows * c.embedding_length * 4},
+        Part{"h", scratch_.h, rows * c.embedding_length * 4},
+        Part{"qkv", scratch_.qkv, rows * (q_width() + 2 * kv_width()) * 4},
+        Part{"o", scratch_.o, rows * q_width() * 4}, Part{"partial", scratch_.partial, partial * 4},
+        Part{"gate", scratch_.gate, rows * c.feed_forward_length * 4},
+        Part{"up", scratch_.up, rows * c.feed_forward_length * 4},
+        Part{"g", scratch_.g, rows * c.feed_forward_length * 4},
+        Part{"half", scratch_.half, rows * widest * 2}}) {
+    PTXSMITH_ASSIGN_OR_RETURN(part.buffer,
+                              parts_.modules.device()->Allocate(part.bytes, part.name));
+  }
+  return absl::OkStatus();
+}
+
+absl::StatusOr<Step> PlainLowering::Lower(const StepShape& shape) {
+  const uint32_t most = shape.exact ? std::min(parts_.io.rows(), kMaxGemvTokens) : parts_.io.rows();
+  if (shape.rows == 0 || shape.rows > most) {
+    return absl::InvalidArgumentError(
+        absl::StrCat("a step of ", shape.rows, " rows; there is room for 1 to ", most));
+  }
+  if (shape.logits == LogitRows::kAll && shape.rows > parts_.io.logit_rows()) {
+    return absl::InvalidArgumentError(absl::StrCat(
+        "logits of ", shape.rows, " rows; there is room for ", parts_.io.logit_rows()));
+  }
+  PlainStep step(*this, shape);
+  PTXSMITH_RETURN_IF_ERROR(step.Embedding());
+  for (uint32_t i = 0; i < parts_.config.block_count; ++i) {
+    PTXSMITH_RETURN_IF_ERROR(step.Layer(i));
+  }
+  PTXSMITH_RETURN_IF_ERROR(step.Head());
+  return std::move(step).Take();
+}
+
+PlainStep::PlainStep(const PlainLowering& lowering, const StepShape& shape)
+    : lowering_(lowering),
+      parts_(lowering.parts_),
+      config_(lowering.parts_.config),
+      shape_(shape),
+      rows_(shape.rows),
+      builder_(lowering.parts_.modules),
+      positions_(lowering.parts_.io.positions(shape.rows)) {
+  const Scratch& s = lowering.scratch_;
+  const uint64_t q_bytes = uint64_t{rows_} * lowering.q_width() * 4;
+  const uint64_t kv_bytes = uint64_t{rows_} * lowering.kv_width() * 4;
+  x_ = F32(s.x, uint64_t{rows_} * config_.embedding_length);
+  h_ = F32(s.h, uint64_t{rows_} * config_.embedding_length);
+  q_ = BufferView(s.qkv).Slice(0, q_bytes);
+  k_ = BufferView(s.qkv).Slice(q_bytes, kv_bytes);
+  v_ = BufferView(s.qkv).Slice(q_bytes + kv_bytes, kv_bytes);
+  o_ = BufferView(s.o).Slice(0, q_bytes);
+  g_ = F32(s.g, uint64_t{rows_} * config_.feed_forward_length);
+}
+
+absl::Status PlainStep::Embedding() {
+  const Matrix& table = parts_.weights.token_embedding();
+  return builder_.Add("embedding", BuildEmbedRow,
+                      EmbedRowSpec{table.type, table.k, table.n, baked(rows_)},
+                      With(rows_, {x_, table.data, parts_.io.tokens(rows_)}), x_);
+}
+
+absl::Status PlainStep::Layer(uint32_t index) {
+  const LayerWeights& w = parts_.weights.layers()[index];
+  builder_.SetLayer(static_cast<int32_t>(index));
+  PTXSMITH_RETURN_IF_ERROR(
+      NormProducts("qkv", w.attn_norm, x_, {{w.q, q_}, {w.k, k_}, {w.v, v_}}, rows_));
+  PTXSMITH_RETURN_IF_ERROR(Rope());
+  PTXSMITH_RETURN_IF_ERROR(Attention(index, w));
+  PTXSMITH_RETURN_IF_ERROR(AddProduct("attn_output", w.attn_output, x_, o_));
+  PTXSMITH_RETURN_IF_ERROR(FeedForward(w));
+  return AddProduct("ffn_down", w.down, x_, g_);
+}
+
+absl::Status PlainStep::Rope() {
+  const auto rope = [&](absl::string_view stage, uint32_t heads, BufferView heads_of) {
+    return builder_.Add(
+        stage, BuildRope,
+        RopeSpec{config_.rope_pairing, heads, config_.head_dim, config_.rope_dim, baked(rows_)},
+        With(rows_, {heads_of, positions_, parts_.rope_rates}), heads_of);
+  };
+  // The keys of a single row follow its queries: one kernel turns both.
+  if (rows_ == 1 && shape_.exact) {
+    return rope("rope", config_.head_count + config_.head_count_kv,
+                BufferView(q_.ptr, q_.bytes + k_.bytes));
+  }
+  PTXSMITH_RETURN_IF_ERROR(rope("rope_q", config_.head_count, q_));
+  return rope("rope_k", config_.head_count_kv, k_);
+}
+
+absl::Status PlainStep::Attention(uint32_t index, const LayerWeights&) {
+  const KvCache::Options& cache = parts_.cache.options();
+  const BufferView keys = parts_.cache.keys(index);
+  const BufferView values = parts_.cache.values(index);
+  std::vector<Arg> append = {keys, values, k_, v_, positions_};
+  std::vector<Arg> attend = {o_, q_, keys, values, positions_};
+  if (cache.slots > 1) {
+    append.emplace_back(parts_.io.slots(rows_));
+    attend.emplace_back(parts_.io.slots(rows_));
+  }
+  PTXSMITH_RETURN_IF_ERROR(
+      builder_.Add("kv_append", BuildKvAppend,
+                   KvAppendSpec{config_.head_count_kv, config_.head_dim, cache.context,
+                                baked(rows_), cache.type, cache.slots},
+                   With(rows_, append), BufferView()));
+
+  AttentionSpec spec{config_.head_count, config_.head_count_kv, config_.head_dim, cache.context};
+  spec.rows = baked(rows_);
+  spec.type = cache.type;
+  spec.slots = cache.slots;
+  if (shape_.exact) {
+    spec.splits = SplitsOf(cache.context);
+    if (spec.splits > 1) spec.warps = 8;
+  } else if (cache.slots == 1) {
+    spec.queries = 8;
+  }
+  if (spec.splits == 1) {
+    return builder_.Add("attention", BuildAttention, spec, With(rows_, attend), o_);
+  }
+  const BufferView partial =
+      F32(lowering_.scratch_.partial,
+          uint64_t{rows_} * config_.head_count * spec.splits * (config_.head_dim + 2));
+  attend[0] = partial;
+  PTXSMITH_RETURN_IF_ERROR(builder_.Add("attention", BuildAttention, spec, attend, partial));
+  return builder_.Add(
+      "attention_combine", BuildAttentionCombine,
+      AttentionCombineSpec{config_.head_count, config_.head_dim, spec.splits, rows_}, {o_, partial},
+      o_);
+}
+
+absl::Status PlainStep::FeedForward(const LayerWeights& w) {
+  if (shape_.exact && w.gate.type == w.up.type) {
+    const GemvSpec shape = DefaultGemvSpec(Problem(w.gate, rows_));
+    GateUpSpec spec{w.gate.type, QuantType::kF32, w.gate.k, w.gate.n};
+    spec.outputs_per_block = shape.outputs_per_block;
+    spec.unroll = std::min(shape.unroll, 2u);  // of two matrices each
+    spec.warps_per_output = shape.warps_per_output;
+    spec.m = rows_;
+    spec.norm = true;
+    spec.eps = config_.rms_eps;
+    return builder_.Add("ffn_gate_up", BuildGateUp, spec,
+                        {g_, w.gate.data, w.up.data, x_, w.ffn_norm.data}, g_);
+  }
+  const uint64_t elements = uint64_t{rows_} * config_.feed_forward_length;
+  const BufferView gate = F32(lowering_.scratch_.gate, elements);
+  const BufferView up = F32(lowering_.scratch_.up, elements);
+  PTXSMITH_RETURN_IF_ERROR(
+      NormProducts("ffn_gate_up", w.ffn_norm, x_, {{w.gate, gate}, {w.up, up}}, rows_));
+  return builder_.Add("swiglu", BuildSwiglu, SwigluSpec{baked(static_cast<uint32_t>(elements))},
+                      With(static_cast<uint32_t>(elements), {g_, gate, up}), g_);
+}
+
+absl::Status PlainStep::Head() {
+  builder_.SetLayer(-1);
+  if (shape_.logits == LogitRows::kNone) return absl::OkStatus();
+  const uint32_t rows = shape_.logits == LogitRows::kAll ? rows_ : 1;
+  const uint64_t row_bytes = uint64_t{config_.embedding_length} * 4;
+  const BufferView x = x_.Slice((rows_ - rows) * row_bytes, rows * row_bytes);
+  const BufferView logits = parts_.io.logits(rows);
+  const Matrix& output = parts_.weights.output();
+  if (shape_.exact || rows == 1) {
+    // The norm is not folded: each of many thousand blocks would repeat it.
+    const BufferView h = h_.Slice(0, x.bytes);
+    PTXSMITH_RETURN_IF_ERROR(Norm("output_norm", h, x, parts_.weights.output_norm(), rows));
+    PTXSMITH_RETURN_IF_ERROR(builder_.Add("output", BuildGemv,
+                                          DefaultGemvSpec(Problem(output, rows)),
+                                          {logits, output.data, h}, logits));
+  } else {
+    PTXSMITH_RETURN_IF_ERROR(
+        NormProducts("output", parts_.weights.output_norm(), x, {{output, logits}}, rows));
+  }
+  return shape_.pick ? Lowering::AddPick(parts_, rows, builder_) : absl::OkStatus();
+}
+
+absl::Status PlainStep::Norm(absl::string_view stage, BufferView y, BufferView x,
+                             const Matrix& norm, uint32_t rows) {
+  return builder_.Add(stage, BuildRmsNorm, RmsNormSpec{norm.k, baked(rows), config_.rms_eps},
+                      With(rows, {y, x, norm.data}), y);
+}
+
+absl::Status PlainStep::NormProducts(absl::string_view stage, const Matrix& norm, BufferView x,
+                                     absl::Span<const Product> products, uint32_t rows) {
+  if (!shape_.exact) {
+    PTXSMITH_RETURN_IF_ERROR(Norm(stage, h_, x, norm, rows));
+    PTXSMITH_RETURN_IF_ERROR(ToHalf(stage, h_, norm.k));
+    for (const Product& product : products) {
+      PTXSMITH_RETURN_IF_ERROR(Gemm(stage, product, /*residual=*/false));
+    }
+    return absl::OkStatus();
+  }
+  // Those of one type share a kernel.
+  for (size_t i = 0; i < products.size();) {
+    size_t end = i + 1;
+    while (end < products.size() && end < i + 3 && products[end].w.type == products[i].w.type) {
+      ++end;
+    }
+    const Matrix& first = products[i].w;
+    uint32_t n = 0;
+    for (size_t j = i; j < end; ++j) n += products[j].w.n;
+    const GemvSpec shape = DefaultGemvSpec({first.type, first.k, n, rows});
+    std::vector<Arg> args;
+    for (size_t j = i; j < end; ++j) args.emplace_back(products[j].y);
+    for (size_t j = i; j < end; ++j) args.emplace_back(products[j].w.data);
+    args.emplace_back(x);
+    args.emplace_back(norm.data);
+    if (end == i + 1) {
+      GemvNormSpec spec{first.type, first.k, first.n, config_.rms_eps};
+      spec.outputs_per_block = shape.outputs_per_block;
+      spec.unroll = shape.unroll;
+      spec.warps_per_output = shape.warps_per_output;
+      spec.m = rows;
+      PTXSMITH_RETURN_IF_ERROR(builder_.Add(stage, BuildGemvNorm, spec, args, products[i].y));
+    } else {
+      GemvMultiSpec spec{first.type, QuantType::kF32, first.k, first.n, products[i + 1].w.n};
+      spec.matrices = static_cast<uint32_t>(end - i);
+      if (spec.matrices == 3) spec.n2 = products[i + 2].w.n;
+      spec.outputs_per_block = shape.outputs_per_block;
+      spec.unroll = shape.unroll;
+      spec.warps_per_output = shape.warps_per_output;
+      spec.m = rows;
+      spec.norm = true;
+      spec.eps = config_.rms_eps;
+      PTXSMITH_RETURN_IF_ERROR(builder_.Add(stage, BuildGemvMulti, spec, args, products[i].y));
+    }
+    i = end;
+  }
+  return absl::OkStatus();
+}
+
+absl::Status PlainStep::AddProduct(absl::string_view stage, const Matrix& w, BufferView y,
+                                   BufferView x) {
+  if (!shape_.exact) {
+    PTXSMITH_RETURN_IF_ERROR(ToHalf(stage, x, w.k));
+    return Gemm(stage, {w, y}, /*residual=*/true);
+  }
+  GemvSpec spec = DefaultGemvSpec(Problem(w, rows_));
+  spec.residual = true;
+  return builder_.Add(stage, BuildGemv, spec, {y, w.data, x}, y);
+}
+
+absl::Status PlainStep::ToHalf(absl::string_view stage, BufferView x, uint32_t k) {
+  return builder_.Add(stage, BuildDequantize,
+                      DequantizeSpec{QuantType::kF32, QuantType::kF16, k, std::nullopt},
+                      {lowering_.scratch_.half, x, rows_}, BufferView());
+}
+
+absl::Status PlainStep::Gemm(absl::string_view stage, const Product& product, bool residual) {
+  GemmSpec spec = DefaultGemmSpec(Problem(product.w, rows_));
+  spec.residual = residual;
+  return builder_.Add(stage, BuildGemm, spec,
+                      {product.y, product.w.data, lowering_.scratch_.half, rows_}, product.y);
+}
+
+}  // namespace
+
+absl::Status Lowering::AddPick(const ModelParts& parts, uint32_t rows, StepBuilder& builder) {
+  PTXSMITH_RETURN_IF_ERROR(
+      builder.Add("argmax", BuildArgmax, ArgmaxSpec{parts.config.vocab_size, 1024, rows},
+                  {parts.io.picked(rows), parts.io.logits(rows)}, BufferView()));
+  return builder.Add("advance", BuildAdvance, AdvanceSpec{rows, kPickRing},
+                     {parts.io.tokens(rows), parts.io.positions(rows), parts.io.pick_count(),
+                      parts.io.pick_log(), parts.io.picked(rows)},
+                     BufferView());
+}
+
+absl::StatusOr<std::unique_ptr<Lowering>> NewPlainLowering(const ModelParts& parts) {
+  auto lowering = std::make_unique<PlainLowering>(parts);
+  PTXSMITH_RETURN_IF_ERROR(lowering->Allocate());
+  return lowering;
+}
+
+}  // namespace ptxsmith
