@@ -10,6 +10,7 @@
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_join.h"
 #include "codegen/status_macros.h"
+#include "model/rope_scaling.h"
 
 namespace ptxsmith {
 namespace {
@@ -175,6 +176,7 @@ absl::Status ReadScores(const Reader& in, const Architecture& known, ModelConfig
   return absl::OkStatus();
 }
 
+// REQUIRES: ReadScores.
 absl::Status ReadRope(const GgufFile& file, const Reader& in, ModelConfig& config) {
   PTXSMITH_ASSIGN_OR_RETURN(config.rope_dim,
                             in.CountOr("rope.dimension_count", kMaxHeadDim, config.head_dim));
@@ -185,18 +187,18 @@ absl::Status ReadRope(const GgufFile& file, const Reader& in, ModelConfig& confi
   }
   PTXSMITH_ASSIGN_OR_RETURN(config.rope_freq_base, in.PositiveOr("rope.freq_base", 10000.0f));
 
-  // Older files give only the factor, under another name.
-  PTXSMITH_ASSIGN_OR_RETURN(const float legacy, in.PositiveOr("rope.scale_linear", 1.0f));
   PTXSMITH_ASSIGN_OR_RETURN(
-      const absl::string_view scaling,
-      OrDefault<absl::string_view>(file.GetString(in.Key("rope.scaling.type")), "linear"));
-  if (scaling == "linear") {
-    PTXSMITH_ASSIGN_OR_RETURN(config.rope_scale, in.PositiveOr("rope.scaling.factor", legacy));
-  } else if (scaling != "none") {
-    return absl::UnimplementedError(absl::StrCat(in.Key("rope.scaling.type"), " = '",
-                                                 absl::CHexEscape(scaling),
-                                                 "' is not supported; known: none, linear"));
+      RopeScaling scaling,
+      ReadRopeScaling(file, absl::StrCat(config.architecture, "."),
+                      {config.rope_dim, config.rope_freq_base, config.context_length}));
+  config.rope_divisors = std::move(scaling.divisors);
+  if (scaling.magnitude != 1 && config.rope_dim != config.head_dim) {
+    return absl::UnimplementedError(
+        absl::StrCat("rotated elements that grow by ", scaling.magnitude, " in heads that rotate ",
+                     config.rope_dim, " of ", config.head_dim, " elements"));
   }
+  // Queries and keys grow alike, and scores are linear in both.
+  config.attention_scale *= scaling.magnitude * scaling.magnitude;
   return absl::OkStatus();
 }
 
@@ -276,6 +278,25 @@ absl::StatusOr<ModelConfig> ModelConfig::FromGguf(const GgufFile& file) {
   PTXSMITH_RETURN_IF_ERROR(ReadRope(file, in, config));
   PTXSMITH_RETURN_IF_ERROR(ReadVocab(file, in, config));
   return config;
+}
+
+absl::Status ModelConfig::CheckPlainBlocks() const {
+  const auto unplain = [&](absl::string_view part) {
+    return absl::UnimplementedError(absl::StrCat("blocks of ", architecture, " have ", part));
+  };
+  if (norm != NormKind::kRms) return unplain("layer norms");
+  if (feed_forward != FeedForward::kSwiGlu) return unplain("another feed-forward than SwiGLU");
+  if (output_bias) return unplain("biases");
+  if (qk_norm) return unplain("norms of queries and keys");
+  if (parallel_block) return unplain("attention beside the feed-forward");
+  if (post_norms) return unplain("norms after attention and feed-forward");
+  if (sliding_window != 0) return unplain("a sliding window");
+  if (attention_softcap != 0 || logit_softcap != 0) return unplain("caps");
+  if (embedding_scale != 1) return unplain("a scaled embedding");
+  if (attention_scale != 1 / std::sqrt(static_cast<float>(head_dim))) {
+    return unplain("a scale of scores of their own");
+  }
+  return absl::OkStatus();
 }
 
 }  // namespace ptxsmith

@@ -11,7 +11,9 @@
 
 #include <cstdint>
 #include <string>
+#include <vector>
 
+#include "absl/status/status.h"
 #include "absl/status/statusor.h"
 #include "model/gguf.h"
 #include "ptx_templates/rope.h"
@@ -49,10 +51,10 @@ struct ModelConfig {
   uint32_t rope_dim = 0;  // leading elements of a head that rotate; even
   RopePairing rope_pairing = RopePairing::kAdjacent;
   float rope_freq_base = 0;
-  float rope_scale = 1;  // linear scaling: positions are divided by it
+  std::vector<float> rope_divisors;  // of the frequency of each pair, from scaling and factors
 
   NormKind norm = NormKind::kRms;
-  float rms_eps = 0;
+  float rms_eps = 0;  // of either kind
   FeedForward feed_forward = FeedForward::kSwiGlu;
   bool qkv_bias = false;        // queries, keys and values get a bias
   bool output_bias = false;     // so do all other matrices
@@ -61,6 +63,10 @@ struct ModelConfig {
   bool post_norms = false;      // their results are normalised before they are added
   float embedding_scale = 1;    // of the embedding
   float logit_softcap = 0;      // logits become cap tanh(logit / cap); 0: they stay
+
+  // Unimplemented names the first part of a block that llama's blocks do not have: what a lowering
+  // asks which knows only those. A bias of queries, keys and values is not among them.
+  absl::Status CheckPlainBlocks() const;
 
   // The sliding window of a block; 0: it sees all positions.
   uint32_t WindowOf(uint32_t block) const {

@@ -218,12 +218,6 @@ absl::Status PlanLayer(const ModelConfig& config, const std::string& block, Plan
 
 absl::StatusOr<Weights> Weights::Load(const GgufFile& file, const ModelConfig& config,
                                       Device& device, Stream& stream, const Progress& progress) {
-  // What Transformer computes so far.
-  if (config.architecture != "llama" || config.sliding_window != 0) {
-    return absl::UnimplementedError(
-        absl::StrCat("the forward pass of the architecture '", config.architecture,
-                     config.sliding_window != 0 ? "' with a sliding window" : "'"));
-  }
   Weights weights;
   Plan plan(file);
   const uint32_t width = config.embedding_length;

@@ -37,7 +37,7 @@ TEST(ModelConfigTest, BundledModel) {
   EXPECT_EQ(c.rope_dim, 64u);
   EXPECT_EQ(c.rope_pairing, RopePairing::kAdjacent);
   EXPECT_EQ(c.rope_freq_base, 10000.0f);
-  EXPECT_EQ(c.rope_scale, 1.0f);
+  EXPECT_THAT(c.rope_divisors, testing::AllOf(testing::SizeIs(32), testing::Each(1.0f)));
   EXPECT_EQ(c.rms_eps, 1e-5f);
   EXPECT_EQ(c.attention_scale, 0.125f);
   EXPECT_EQ(c.WindowOf(0), 0u);
@@ -65,19 +65,39 @@ TEST(ModelConfigTest, VocabularyWithoutTokens) {
 }
 
 TEST(ModelConfigTest, RopeScaling) {
-  const auto scale = [](GgufWriter w) {
+  GgufWriter w = TinyModel();
+  w.Set("llama.rope.scaling.factor", F32(4));
+  ASSERT_OK_AND_ASSIGN(const ModelConfig linear, Read(w));
+  EXPECT_THAT(linear.rope_divisors, testing::AllOf(testing::SizeIs(8), testing::Each(4.0f)));
+  EXPECT_EQ(linear.attention_scale, 0.25f);
+  // Queries and keys that grow show in the scores.
+  w.Set("llama.rope.scaling.attn_factor", F32(2));
+  ASSERT_OK_AND_ASSIGN(const ModelConfig grown, Read(w));
+  EXPECT_EQ(grown.attention_scale, 1.0f);
+  w.Set("llama.rope.dimension_count", U32(8));
+  EXPECT_THAT(Read(w), StatusIs(StatusCode::kUnimplemented, HasSubstr("8 of 16 elements")));
+  EXPECT_THAT(Read(TinyModel().Set("llama.rope.scaling.type", Str("longrope"))),
+              StatusIs(StatusCode::kUnimplemented, HasSubstr("'longrope'")));
+}
+
+TEST(ModelConfigTest, PlainBlocks) {
+  const auto check = [](const GgufWriter& w) {
     const absl::StatusOr<ModelConfig> c = Read(w);
-    EXPECT_OK(c);
-    return c.ok() ? c->rope_scale : -1;
+    return c.ok() ? c->CheckPlainBlocks() : c.status();
   };
-  EXPECT_EQ(scale(TinyModel().Set("llama.rope.scaling.factor", F32(4))), 4.0f);
-  EXPECT_EQ(scale(TinyModel().Set("llama.rope.scale_linear", F32(2))), 2.0f);
-  EXPECT_EQ(scale(TinyModel()
-                      .Set("llama.rope.scaling.type", Str("none"))
-                      .Set("llama.rope.scaling.factor", F32(4))),
-            1.0f);
-  EXPECT_THAT(Read(TinyModel().Set("llama.rope.scaling.type", Str("yarn"))),
-              StatusIs(StatusCode::kUnimplemented, HasSubstr("'yarn'")));
+  EXPECT_OK(check(TinyModel()));
+  EXPECT_OK(check(TinyModel().Retarget("qwen2")));
+  EXPECT_THAT(check(TinyModel().Retarget("qwen3")),
+              StatusIs(StatusCode::kUnimplemented, HasSubstr("norms of queries")));
+  EXPECT_THAT(check(TinyModel().Retarget("gemma2")),
+              StatusIs(StatusCode::kUnimplemented, HasSubstr("SwiGLU")));
+  EXPECT_THAT(
+      check(TinyModel().Retarget("phi2").Set("phi2.attention.layer_norm_epsilon", F32(1e-5f))),
+      StatusIs(StatusCode::kUnimplemented, HasSubstr("layer norms")));
+  EXPECT_THAT(check(TinyModel().Set("llama.attention.sliding_window", U32(8))),
+              StatusIs(StatusCode::kUnimplemented, HasSubstr("sliding window")));
+  EXPECT_THAT(check(TinyModel().Set("llama.rope.scaling.attn_factor", F32(2))),
+              StatusIs(StatusCode::kUnimplemented, HasSubstr("scale of scores")));
 }
 
 TEST(ModelConfigTest, OneValuePerBlock) {

@@ -10,6 +10,7 @@
 #include "absl/strings/ascii.h"
 #include "absl/strings/str_cat.h"
 #include "codegen/status_macros.h"
+#include "model/rope_scaling.h"
 #include "tests/util/files.h"
 #include "tools/fuzz/reference/decode.h"
 #include "tools/fuzz/rng.h"
@@ -97,6 +98,11 @@ GgufWriter Write(const RandomModel& m) {
   set("attention.value_length", U32(m.head_dim));
   set("rope.dimension_count", U32(m.rope_dim));
   if (phi2) set("attention.layer_norm_epsilon", F32(1e-5f));
+  if (m.yarn) {
+    set("rope.scaling.type", Str("yarn"));
+    set("rope.scaling.factor", F32(4));
+    set("rope.scaling.original_context_length", U32(m.context / 4));
+  }
   if (m.window != 0) set("attention.sliding_window", U32(m.window));
   if (m.attention_softcap != 0) set("attn_logit_softcapping", F32(m.attention_softcap));
   if (m.logit_softcap != 0) set("final_logit_softcapping", F32(m.logit_softcap));
@@ -174,6 +180,7 @@ absl::StatusOr<reference::Model> ReferenceModel(const GgufFile& file) {
                             OrDefault(file.GetU32(key("attention.key_length")), width / heads));
   PTXSMITH_ASSIGN_OR_RETURN(const uint32_t rope_dim,
                             OrDefault(file.GetU32(key("rope.dimension_count")), head_dim));
+  PTXSMITH_ASSIGN_OR_RETURN(const uint32_t context, file.GetU32(key("context_length")));
   PTXSMITH_ASSIGN_OR_RETURN(const float rope_base,
                             OrDefault(file.GetF32(key("rope.freq_base")), 1e4f));
   PTXSMITH_ASSIGN_OR_RETURN(
@@ -202,7 +209,11 @@ absl::StatusOr<reference::Model> ReferenceModel(const GgufFile& file) {
   model.rope_base = rope_base;
   model.rope_dims = rope_dim;
   model.eps = eps;
-  PTXSMITH_ASSIGN_OR_RETURN(model.rope_factors, load.Optional("rope_freqs.weight"));
+  PTXSMITH_ASSIGN_OR_RETURN(
+      const RopeScaling scaling,
+      ReadRopeScaling(file, key(""), {rope_dim, rope_base, context}));  // see rope_scaling_test.cc
+  model.rope_factors = scaling.divisors;
+  model.attention.scale *= scaling.magnitude * scaling.magnitude;
   PTXSMITH_ASSIGN_OR_RETURN(model.token_embedding, load.Matrix("token_embd.weight"));
   PTXSMITH_ASSIGN_OR_RETURN(model.output_norm, load.Norm("output_norm"));
   const bool tied = file.FindTensor("output.weight") == nullptr;

@@ -43,6 +43,7 @@ struct RandomModel {
   bool tied = false;          // no output matrix: the embedding is it
   bool rope_factors = false;  // a tensor of rope_freqs
   bool fused_qkv = false;     // queries, keys and values in one tensor
+  bool yarn = false;          // positions of four times the context
   uint32_t window = 0;        // what is 0 is left to the default of the architecture
   float attention_softcap = 0;
   float logit_softcap = 0;

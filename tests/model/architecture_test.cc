@@ -1,0 +1,157 @@
+// Every architecture against the reference, with random weights: shapes that real models have
+// (heads of 64 to 256 elements, rows that are no multiple of 256, groups of heads, tied heads), at
+// positions where kernels change their ways.
+#include <algorithm>
+#include <cmath>
+#include <memory>
+#include <string>
+#include <vector>
+
+#include "absl/strings/str_cat.h"
+#include "gtest/gtest.h"
+#include "model/transformer.h"
+#include "tests/model/models.h"
+#include "tests/util/status_matchers.h"
+#include "tools/fuzz/rng.h"
+
+namespace ptxsmith {
+namespace {
+
+struct Shape {
+  const char* name;
+  RandomModel model;
+};
+
+const Shape kShapes[] = {
+    {"Llama",
+     {.width = 96,
+      .hidden = 160,
+      .heads = 3,
+      .kv_heads = 1,
+      .head_dim = 64,
+      .rope_dim = 64,
+      .rope_factors = true}},
+    {"Mistral", {.width = 128, .heads = 4, .kv_heads = 2, .head_dim = 128, .rope_dim = 128}},
+    {"LlamaFusedQkv", {.fused_qkv = true}},
+    {"LlamaSlidingWindow", {.window = 5}},
+    {"LlamaYarn", {.yarn = true}},
+    {"Qwen2",
+     {.architecture = "qwen2",
+      .width = 160,
+      .hidden = 224,
+      .heads = 5,
+      .kv_heads = 1,
+      .head_dim = 64,
+      .rope_dim = 64,
+      .tied = true,
+      .seed = 2}},
+    {"Qwen2Mixed",
+     {.architecture = "qwen2",
+      .type = QuantType::kQ4K,
+      .embedding = QuantType::kQ6K,
+      .width = 256,
+      .hidden = 256,
+      .heads = 4,
+      .kv_heads = 2,
+      .head_dim = 64,
+      .rope_dim = 64,
+      .seed = 3}},
+    {"Qwen3",
+     {.architecture = "qwen3",
+      .width = 64,
+      .heads = 4,
+      .kv_heads = 2,
+      .head_dim = 128,
+      .rope_dim = 128,
+      .seed = 4}},
+    {"Phi2",
+     {.architecture = "phi2",
+      .width = 160,
+      .hidden = 192,
+      .heads = 2,
+      .kv_heads = 2,
+      .head_dim = 80,
+      .rope_dim = 32,
+      .seed = 5}},
+    {"Phi2FusedQkv",
+     {.architecture = "phi2",
+      .width = 192,
+      .heads = 2,
+      .kv_heads = 2,
+      .head_dim = 96,
+      .rope_dim = 32,
+      .fused_qkv = true,
+      .seed = 6}},
+    {"Gemma2",
+     {.architecture = "gemma2",
+      .blocks = 3,
+      .width = 96,
+      .heads = 2,
+      .kv_heads = 1,
+      .head_dim = 256,
+      .rope_dim = 256,
+      .tied = true,
+      .window = 4,
+      .attention_softcap = 2,
+      .logit_softcap = 3,
+      .seed = 7}},
+};
+
+class ArchitectureTest : public testing::TestWithParam<Shape> {
+ protected:
+  void SetUp() override {
+    ASSERT_OK_AND_ASSIGN(const auto device, Device::Open("emu:sm90"));
+    cache_ = std::make_unique<ModuleCache>(device);
+  }
+
+  // Runs up to the last of `positions`, which ascend, and compares the logits at each of them.
+  void Compare(RandomModel shape, const std::vector<uint32_t>& positions) {
+    shape.context = positions.back() + 1;
+    const std::string bytes = Write(shape).Build();
+    ASSERT_OK_AND_ASSIGN(const GgufFile file, GgufFile::Parse(Bytes(bytes)));
+    ASSERT_OK_AND_ASSIGN(const reference::Model want, ReferenceModel(file));
+    ASSERT_OK_AND_ASSIGN(const auto model, Transformer::Load(file, *cache_, {}));
+    reference::Forward forward(want);
+    Rng rng(5);
+    auto next = positions.begin();
+    for (uint32_t position = 0; next != positions.end(); ++position) {
+      const uint32_t token = rng.Below(kTinyVocab);
+      const bool compared = position == *next;
+      ASSERT_OK(model->Step(token, compared));
+      const std::vector<double> expected = forward.Step(token);
+      if (!compared) continue;
+      ++next;
+      ASSERT_OK_AND_ASSIGN(const absl::Span<const float> got, model->Logits());
+      ASSERT_EQ(got.size(), expected.size());
+      double scale = 0, worst = 0;
+      for (size_t i = 0; i < expected.size(); ++i) {
+        ASSERT_TRUE(std::isfinite(got[i])) << "position " << position << ", logit " << i;
+        scale = std::max(scale, std::fabs(expected[i]));
+        worst = std::max(worst, std::fabs(got[i] - expected[i]));
+      }
+      EXPECT_LE(worst, kTolerance * scale) << "position " << position;
+    }
+  }
+
+  // Of the largest logit. Both sides round keys and values to f16; the few that fall on different
+  // sides differ by 2^-11 of themselves.
+  static constexpr double kTolerance = 1e-3;
+
+  std::unique_ptr<ModuleCache> cache_;
+};
+
+TEST_P(ArchitectureTest, FirstPositions) { Compare(GetParam().model, {0, 1, 2, 7, 11}); }
+
+TEST_P(ArchitectureTest, AroundPosition128) { Compare(GetParam().model, {127, 128, 129}); }
+
+TEST_P(ArchitectureTest, Position1025) {
+  RandomModel shape = GetParam().model;
+  shape.blocks = 1;
+  Compare(shape, {1025});
+}
+
+INSTANTIATE_TEST_SUITE_P(, ArchitectureTest, testing::ValuesIn(kShapes),
+                         [](const auto& info) { return info.param.name; });
+
+}  // namespace
+}  // namespace ptxsmith
