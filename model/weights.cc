@@ -15,6 +15,8 @@ namespace {
 constexpr uint64_t kAlignment = 256;   // of each tensor in the arena
 constexpr uint64_t kChunk = 64 << 20;  // bytes per upload, so that progress moves
 
+}  // namespace
+
 // Consecutive rows of a tensor that make a matrix of their own.
 struct Rows {
   uint32_t n;
@@ -22,9 +24,9 @@ struct Rows {
 };
 
 // Checks tensors one by one and remembers where each is to go.
-class Plan {
+class WeightPlan {
  public:
-  explicit Plan(const GgufFile& file) : file_(file) {}
+  explicit WeightPlan(const GgufFile& file) : file_(file) {}
 
   bool Has(absl::string_view name) const { return file_.FindTensor(name) != nullptr; }
 
@@ -152,8 +154,10 @@ class Plan {
   uint64_t bytes_ = 0;
 };
 
+namespace {
+
 // The tensors of one block, whose names start with `block`.
-absl::Status PlanLayer(const ModelConfig& config, const std::string& block, Plan& plan,
+absl::Status PlanLayer(const ModelConfig& config, const std::string& block, WeightPlan& plan,
                        LayerWeights& layer) {
   const uint32_t width = config.embedding_length;
   const uint32_t hidden = config.feed_forward_length;
@@ -216,35 +220,42 @@ absl::Status PlanLayer(const ModelConfig& config, const std::string& block, Plan
 
 }  // namespace
 
+absl::Status Weights::MakePlan(const ModelConfig& config, WeightPlan& plan) {
+  const uint32_t width = config.embedding_length;
+  PTXSMITH_RETURN_IF_ERROR(
+      plan.Add("token_embd.weight", width, config.vocab_size, &token_embedding_));
+  PTXSMITH_RETURN_IF_ERROR(plan.AddVector("output_norm.weight", width, &output_norm_));
+  if (config.norm == NormKind::kLayer) {
+    PTXSMITH_RETURN_IF_ERROR(plan.AddVector("output_norm.bias", width, &output_norm_bias_));
+  }
+  if (plan.Has("output.weight")) {
+    PTXSMITH_RETURN_IF_ERROR(plan.Add("output.weight", width, config.vocab_size, &output_));
+  }
+  if (config.output_bias) {
+    PTXSMITH_RETURN_IF_ERROR(plan.AddVector("output.bias", config.vocab_size, &output_bias_));
+  }
+  plan.Allow("rope_freqs.weight");
+  layers_.resize(config.block_count);
+  for (uint32_t i = 0; i < config.block_count; ++i) {
+    PTXSMITH_RETURN_IF_ERROR(PlanLayer(config, absl::StrCat("blk.", i, "."), plan, layers_[i]));
+  }
+  return plan.CheckAllUsed(config.architecture);
+}
+
+absl::Status Weights::Check(const GgufFile& file, const ModelConfig& config) {
+  Weights weights;
+  WeightPlan plan(file);
+  return weights.MakePlan(config, plan);
+}
+
 absl::StatusOr<Weights> Weights::Load(const GgufFile& file, const ModelConfig& config,
                                       Device& device, Stream& stream, const Progress& progress) {
   Weights weights;
-  Plan plan(file);
-  const uint32_t width = config.embedding_length;
-  PTXSMITH_RETURN_IF_ERROR(
-      plan.Add("token_embd.weight", width, config.vocab_size, &weights.token_embedding_));
-  PTXSMITH_RETURN_IF_ERROR(plan.AddVector("output_norm.weight", width, &weights.output_norm_));
-  if (config.norm == NormKind::kLayer) {
-    PTXSMITH_RETURN_IF_ERROR(plan.AddVector("output_norm.bias", width, &weights.output_norm_bias_));
-  }
-  const bool tied = !plan.Has("output.weight");
-  if (!tied) {
-    PTXSMITH_RETURN_IF_ERROR(plan.Add("output.weight", width, config.vocab_size, &weights.output_));
-  }
-  if (config.output_bias) {
-    PTXSMITH_RETURN_IF_ERROR(
-        plan.AddVector("output.bias", config.vocab_size, &weights.output_bias_));
-  }
-  plan.Allow("rope_freqs.weight");
-  weights.layers_.resize(config.block_count);
-  for (uint32_t i = 0; i < config.block_count; ++i) {
-    PTXSMITH_RETURN_IF_ERROR(
-        PlanLayer(config, absl::StrCat("blk.", i, "."), plan, weights.layers_[i]));
-  }
-  PTXSMITH_RETURN_IF_ERROR(plan.CheckAllUsed(config.architecture));
+  WeightPlan plan(file);
+  PTXSMITH_RETURN_IF_ERROR(weights.MakePlan(config, plan));
   PTXSMITH_ASSIGN_OR_RETURN(weights.arena_, device.Allocate(plan.total(), "weights"));
   PTXSMITH_RETURN_IF_ERROR(plan.Upload(weights.arena_, stream, progress));
-  if (tied) weights.output_ = weights.token_embedding_;
+  if (!weights.output_.exists()) weights.output_ = weights.token_embedding_;
   return weights;
 }
 

@@ -46,6 +46,8 @@ struct LayerWeights {
   Matrix ffn_post_norm;
 };
 
+class WeightPlan;
+
 class Weights {
  public:
   // Called with the bytes uploaded so far and in all.
@@ -57,6 +59,9 @@ class Weights {
   // tensors have been checked. `progress` may be empty.
   static absl::StatusOr<Weights> Load(const GgufFile& file, const ModelConfig& config,
                                       Device& device, Stream& stream, const Progress& progress);
+
+  // What Load would find wrong with the tensors; needs no device.
+  static absl::Status Check(const GgufFile& file, const ModelConfig& config);
 
   const Matrix& token_embedding() const { return token_embedding_; }
   const Matrix& output_norm() const { return output_norm_; }
@@ -73,6 +78,8 @@ class Weights {
 
  private:
   Weights() = default;
+  // Checks every tensor and notes what goes where.
+  absl::Status MakePlan(const ModelConfig& config, WeightPlan& plan);
 
   Buffer arena_;
   Matrix token_embedding_;

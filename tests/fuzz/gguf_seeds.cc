@@ -5,7 +5,6 @@
 #include <fstream>
 
 #include "absl/strings/str_cat.h"
-#include "tests/model/gguf_writer.h"
 #include "tests/model/hostile_files.h"
 
 int main(int argc, char** argv) {
@@ -20,7 +19,7 @@ int main(int argc, char** argv) {
   const auto write = [&](const std::string& bytes) {
     std::ofstream(folder / absl::StrCat(count++), std::ios::binary) << bytes;
   };
-  write(ptxsmith::TinyModel().Build());
+  write(ptxsmith::CompleteModel().Build());
   for (const ptxsmith::HostileFile& file : ptxsmith::HostileFiles()) write(file.bytes);
   std::printf("%d seeds\n", count);
   return 0;

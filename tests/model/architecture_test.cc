@@ -5,8 +5,10 @@
 #include <cmath>
 #include <memory>
 #include <string>
+#include <tuple>
 #include <vector>
 
+#include "absl/strings/match.h"
 #include "absl/strings/str_cat.h"
 #include "gtest/gtest.h"
 #include "model/transformer.h"
@@ -97,12 +99,16 @@ const Shape kShapes[] = {
       .seed = 7}},
 };
 
-class ArchitectureTest : public testing::TestWithParam<Shape> {
+class ArchitectureTest : public testing::TestWithParam<std::tuple<Shape, const char*>> {
  protected:
   void SetUp() override {
-    ASSERT_OK_AND_ASSIGN(const auto device, Device::Open("emu:sm90"));
-    cache_ = std::make_unique<ModuleCache>(device);
+    const absl::StatusOr<std::shared_ptr<Device>> device = Device::Open(std::get<1>(GetParam()));
+    if (absl::IsUnavailable(device.status())) GTEST_SKIP() << device.status().message();
+    ASSERT_OK(device);
+    cache_ = std::make_unique<ModuleCache>(*device);
   }
+
+  static RandomModel model() { return std::get<0>(GetParam()).model; }
 
   // Runs up to the last of `positions`, which ascend, and compares the logits at each of them.
   void Compare(RandomModel shape, const std::vector<uint32_t>& positions) {
@@ -122,15 +128,21 @@ class ArchitectureTest : public testing::TestWithParam<Shape> {
       if (!compared) continue;
       ++next;
       ASSERT_OK_AND_ASSIGN(const absl::Span<const float> got, model->Logits());
-      ASSERT_EQ(got.size(), expected.size());
-      double scale = 0, worst = 0;
-      for (size_t i = 0; i < expected.size(); ++i) {
-        ASSERT_TRUE(std::isfinite(got[i])) << "position " << position << ", logit " << i;
-        scale = std::max(scale, std::fabs(expected[i]));
-        worst = std::max(worst, std::fabs(got[i] - expected[i]));
-      }
-      EXPECT_LE(worst, kTolerance * scale) << "position " << position;
+      SCOPED_TRACE(absl::StrCat("position ", position));
+      ExpectClose(got, expected, kTolerance);
     }
+  }
+
+  static void ExpectClose(absl::Span<const float> got, const std::vector<double>& expected,
+                          double tolerance) {
+    ASSERT_EQ(got.size(), expected.size());
+    double scale = 0, worst = 0;
+    for (size_t i = 0; i < expected.size(); ++i) {
+      ASSERT_TRUE(std::isfinite(got[i])) << "logit " << i;
+      scale = std::max(scale, std::fabs(expected[i]));
+      worst = std::max(worst, std::fabs(got[i] - expected[i]));
+    }
+    EXPECT_LE(worst, tolerance * scale);
   }
 
   // Of the largest logit. Both sides round keys and values to f16; the few that fall on different
@@ -140,18 +152,44 @@ class ArchitectureTest : public testing::TestWithParam<Shape> {
   std::unique_ptr<ModuleCache> cache_;
 };
 
-TEST_P(ArchitectureTest, FirstPositions) { Compare(GetParam().model, {0, 1, 2, 7, 11}); }
+TEST_P(ArchitectureTest, FirstPositions) { Compare(model(), {0, 1, 2, 7, 11}); }
 
-TEST_P(ArchitectureTest, AroundPosition128) { Compare(GetParam().model, {127, 128, 129}); }
+TEST_P(ArchitectureTest, AroundPosition128) { Compare(model(), {127, 128, 129}); }
+
+// A whole prompt at once goes through other kernels, which round activations to f16.
+TEST_P(ArchitectureTest, Prompt) {
+  RandomModel shape = model();
+  shape.context = 40;
+  const std::string bytes = Write(shape).Build();
+  ASSERT_OK_AND_ASSIGN(const GgufFile file, GgufFile::Parse(Bytes(bytes)));
+  ASSERT_OK_AND_ASSIGN(const reference::Model want, ReferenceModel(file));
+  ASSERT_OK_AND_ASSIGN(const auto model, Transformer::Load(file, *cache_, {}));
+  reference::Forward forward(want);
+  Rng rng(6);
+  std::vector<TokenId> tokens(37);
+  std::vector<double> expected;
+  for (TokenId& token : tokens) {
+    token = rng.Below(kTinyVocab);
+    expected = forward.Step(token);
+  }
+  ASSERT_OK(model->Prompt(tokens, /*want_logits=*/true));
+  ASSERT_OK_AND_ASSIGN(const absl::Span<const float> got, model->Logits());
+  ExpectClose(got, expected, 20 * kTolerance);
+}
 
 TEST_P(ArchitectureTest, Position1025) {
-  RandomModel shape = GetParam().model;
+  RandomModel shape = model();
   shape.blocks = 1;
   Compare(shape, {1025});
 }
 
-INSTANTIATE_TEST_SUITE_P(, ArchitectureTest, testing::ValuesIn(kShapes),
-                         [](const auto& info) { return info.param.name; });
+INSTANTIATE_TEST_SUITE_P(, ArchitectureTest,
+                         testing::Combine(testing::ValuesIn(kShapes),
+                                          testing::Values("emu:sm90", "cuda:0")),
+                         [](const auto& info) {
+                           const bool gpu = absl::StartsWith(std::get<1>(info.param), "cuda");
+                           return absl::StrCat(std::get<0>(info.param).name, gpu ? "Gpu" : "");
+                         });
 
 }  // namespace
 }  // namespace ptxsmith

@@ -9,9 +9,38 @@
 #include "model/config.h"
 #include "model/gguf.h"
 #include "model/tokenizer.h"
+#include "model/weights.h"
 #include "tests/model/gguf_writer.h"
 
 namespace ptxsmith {
+GgufWriter CompleteModel() {
+  constexpr uint32_t kWidth = 32;
+  constexpr uint32_t kF32 = 0;
+  constexpr uint32_t kQ8_0 = 8;
+  GgufWriter w = TinyModel();
+  for (const char* key : {"embedding_length", "feed_forward_length"}) {
+    w.Set(absl::StrCat("llama.", key), U32(kWidth));
+  }
+  w.tensors.clear();
+  w.data_bytes = 0;
+  const auto matrix = [&](const char* name, uint32_t rows) {
+    w.AddTensor(name, {kWidth, rows}, kQ8_0, std::string(rows * 34, '\0'));
+  };
+  matrix("token_embd.weight", kTinyVocab);
+  for (const char* name :
+       {"output_norm.weight", "blk.0.attn_norm.weight", "blk.0.ffn_norm.weight"}) {
+    w.AddTensor(name, {kWidth}, kF32, std::string(kWidth * 4, '\0'));
+  }
+  for (const char* name :
+       {"blk.0.attn_q.weight", "blk.0.attn_output.weight", "blk.0.ffn_gate.weight",
+        "blk.0.ffn_up.weight", "blk.0.ffn_down.weight"}) {
+    matrix(name, kWidth);
+  }
+  matrix("blk.0.attn_k.weight", kWidth / 2);  // two of four heads
+  matrix("blk.0.attn_v.weight", kWidth / 2);
+  return w;
+}
+
 namespace {
 
 using absl::StatusCode;
@@ -320,6 +349,72 @@ void AddTokenizers(List& list) {
   }
 }
 
+void AddWeights(List& list) {
+  const auto change = [&](const std::string& name, auto&& what, const std::string& message,
+                          StatusCode code = StatusCode::kInvalidArgument) {
+    GgufWriter w = CompleteModel();
+    what(w);
+    list.Add(name, w, message, code);
+  };
+  change(
+      "tensor_missing", [](GgufWriter& w) { w.Find("blk.0.ffn_up.weight").name = "blk.0.other"; },
+      "tensor blk.0.ffn_up.weight is missing", StatusCode::kNotFound);
+  change(
+      "tensor_unknown",
+      [](GgufWriter& w) { w.AddTensor("blk.0.attn_q.bias", {32}, 0, std::string(128, '\0')); },
+      "tensor blk.0.attn_q.bias is no part of", StatusCode::kUnimplemented);
+  change(
+      "tensor_transposed",
+      [](GgufWriter& w) {
+        w.Find("blk.0.attn_k.weight").dims = {16, 32};
+      },
+      "row of 16 is not a multiple of the 32 weights", StatusCode::kDataLoss);
+  change(
+      "tensor_of_rank_3",
+      [](GgufWriter& w) {
+        w.Find("blk.0.attn_q.weight").dims = {32, 16, 2};
+      },
+      "tensor blk.0.attn_q.weight has shape [32, 16");
+  change(
+      "tensor_too_narrow", [](GgufWriter& w) { w.Find("blk.0.ffn_norm.weight").dims = {16}; },
+      "tensor blk.0.ffn_norm.weight has shape [16, 1]; the model needs [32, 1]");
+  change(
+      "norm_of_f16", [](GgufWriter& w) { w.Find("blk.0.ffn_norm.weight").type = 1; },
+      "tensor blk.0.ffn_norm.weight is of type f16; expected f32", StatusCode::kUnimplemented);
+  for (const uint32_t type : {24u, 28u}) {  // i8, f64
+    change(
+        absl::StrCat("matrix_of_type_", type),
+        [&](GgufWriter& w) {
+          w.Find("blk.0.ffn_down.weight").type = type;
+          w.data_bytes = 1 << 13;  // enough for it
+          w.Find("blk.0.ffn_down.weight").offset = w.data.size();
+        },
+        "tensor blk.0.ffn_down.weight", StatusCode::kUnimplemented);
+  }
+  change(
+      "more_blocks_than_tensors", [](GgufWriter& w) { w.Set("llama.block_count", U32(2)); },
+      "tensor blk.1.attn_norm.weight is missing", StatusCode::kNotFound);
+  const auto factors = [](GgufWriter& w, const std::vector<float>& values) {
+    std::string bytes;
+    for (const float value : values) bytes += Raw(value);
+    w.AddTensor("rope_freqs.weight", {values.size()}, 0, bytes);
+  };
+  change(
+      "rope_factors_too_few",
+      [&](GgufWriter& w) {
+        factors(w, {1, 1, 1});
+      },
+      "tensor rope_freqs.weight has 3 elements");
+  for (const float bad : {0.0f, -1.0f, NAN, INFINITY}) {
+    change(
+        absl::StrCat("rope_factor_", bad),
+        [&](GgufWriter& w) {
+          factors(w, {1, 1, 1, bad});
+        },
+        "rope_freqs.weight holds ", StatusCode::kDataLoss);
+  }
+}
+
 void AddChat(List& list) {
   constexpr absl::string_view kKey = "tokenizer.chat_template";
   for (const char* text : {"{% for x in range(1000000000) %}{% endfor %}", "{{ self.__init__ }}",
@@ -344,19 +439,21 @@ std::vector<HostileFile> HostileFiles() {
   AddShapes(list);
   AddTokenizers(list);
   AddChat(list);
+  AddWeights(list);
   return std::move(list.files);
 }
 
 absl::Status OpenAll(absl::Span<const uint8_t> bytes) {
   PTXSMITH_ASSIGN_OR_RETURN(const GgufFile file, GgufFile::Parse(bytes));
-  PTXSMITH_RETURN_IF_ERROR(ModelConfig::FromGguf(file).status());
+  PTXSMITH_ASSIGN_OR_RETURN(const ModelConfig config, ModelConfig::FromGguf(file));
   PTXSMITH_ASSIGN_OR_RETURN(const Tokenizer tokenizer, Tokenizer::Create(file));
   PTXSMITH_ASSIGN_OR_RETURN(
       const std::vector<TokenId> ids,
       tokenizer.Encode("hello<br> w\xc3\xb6rld\xff<|end|>", {.parse_special = true}));
   tokenizer.Decode(ids);
   const absl::StatusOr<ChatTemplate> chat = ChatTemplate::FromGguf(file);
-  return absl::IsNotFound(chat.status()) ? absl::OkStatus() : chat.status();
+  if (!chat.ok() && !absl::IsNotFound(chat.status())) return chat.status();
+  return Weights::Check(file, config);
 }
 
 }  // namespace ptxsmith

@@ -13,6 +13,7 @@
 
 #include "absl/status/status.h"
 #include "absl/types/span.h"
+#include "tests/model/gguf_writer.h"
 
 namespace ptxsmith {
 
@@ -25,8 +26,11 @@ struct HostileFile {
 
 std::vector<HostileFile> HostileFiles();
 
-// Everything that reads metadata: the reader, the configuration, the tokenizer and, when all these
-// accept the file, the encoding of a text. The first error.
+// A whole model of one block, its weights zero: what no stage finds fault with.
+GgufWriter CompleteModel();
+
+// Everything that reads a file before its weights are used: the reader, the configuration, the
+// tokenizer, the encoding of a text, the chat template, the check of the tensors. The first error.
 absl::Status OpenAll(absl::Span<const uint8_t> bytes);
 
 }  // namespace ptxsmith

@@ -33,7 +33,7 @@ TEST(HostileFilesTest, EachIsRefusedWithItsMessage) {
 }
 
 TEST(HostileFilesTest, TheFileBehindThemIsFine) {
-  const std::string bytes = TinyModel().Build();
+  const std::string bytes = CompleteModel().Build();
   EXPECT_OK(OpenAll(Bytes(bytes)));
 }
 
