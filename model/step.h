@@ -12,6 +12,7 @@
 
 #include <cstdint>
 #include <memory>
+#include <optional>
 #include <tuple>
 #include <utility>
 #include <vector>
@@ -20,6 +21,7 @@
 #include "absl/strings/string_view.h"
 #include "absl/types/span.h"
 #include "codegen/status_macros.h"
+#include "runtime/dense_gemm.h"
 #include "runtime/launch.h"
 #include "runtime/module_cache.h"
 
@@ -50,6 +52,11 @@ struct StepKernel {
   int32_t layer = -1;       // -1: before or after the layers
   absl::string_view stage;  // "qkv", a literal
   BufferView result;        // f32 that it wrote, for observers; empty: nothing to look at
+  std::optional<BoundGemm> product = std::nullopt;  // instead of the launch: by a library
+
+  absl::Status Enqueue(const Stream& stream) const {
+    return product ? ptxsmith::Enqueue(*product, stream) : ptxsmith::Enqueue(launch, stream);
+  }
 };
 
 class Step {
@@ -59,7 +66,7 @@ class Step {
 
   absl::Status Enqueue(const Stream& stream) const {
     for (const StepKernel& kernel : kernels_) {
-      PTXSMITH_RETURN_IF_ERROR(ptxsmith::Enqueue(kernel.launch, stream));
+      PTXSMITH_RETURN_IF_ERROR(kernel.Enqueue(stream));
     }
     return absl::OkStatus();
   }
@@ -89,6 +96,11 @@ class StepBuilder {
     PTXSMITH_ASSIGN_OR_RETURN(BoundLaunch launch, Bind(std::move(module), args));
     kernels_.push_back({std::move(launch), layer_, stage, result});
     return absl::OkStatus();
+  }
+
+  // Appends a library's product.
+  void AddProduct(absl::string_view stage, BoundGemm product, BufferView result) {
+    kernels_.push_back({BoundLaunch(), layer_, stage, result, std::move(product)});
   }
 
   Step Take() && { return Step(std::move(kernels_)); }

@@ -6,6 +6,7 @@
 
 #include "absl/strings/str_cat.h"
 #include "codegen/status_macros.h"
+#include "model/prompt_lowering.h"
 #include "ptx_templates/gemv_core.h"
 #include "ptx_templates/rope.h"
 
@@ -75,6 +76,7 @@ absl::Status Transformer::Prepare(ModuleCache& cache, const TransformerOptions& 
 
   const ModelParts parts{config_, weights_, kv_cache_, io_, rope_rates_, cache};
   PTXSMITH_ASSIGN_OR_RETURN(lowering_, NewPlainLowering(parts));
+  PTXSMITH_RETURN_IF_ERROR(PreparePrompts(parts, options));
   PTXSMITH_RETURN_IF_ERROR(MakeProgram({.logits = LogitRows::kNone}, &step_));
   PTXSMITH_RETURN_IF_ERROR(MakeProgram({.logits = LogitRows::kAll}, &step_logits_));
   PTXSMITH_RETURN_IF_ERROR(MakeProgram({.logits = LogitRows::kAll, .pick = true}, &decode_));
@@ -82,6 +84,34 @@ absl::Status Transformer::Prepare(ModuleCache& cache, const TransformerOptions& 
   PTXSMITH_RETURN_IF_ERROR(Lowering::AddPick(parts, 1, pick));
   pick_.step = std::move(pick).Take();
   return RecordGraph(pick_);
+}
+
+absl::Status Transformer::PreparePrompts(const ModelParts& parts,
+                                         const TransformerOptions& options) {
+  if (options.products == Products::kPlain) return absl::OkStatus();
+  std::shared_ptr<const DenseGemm> library;
+  if (options.products != Products::kGenerated) {
+    absl::StatusOr<std::shared_ptr<const DenseGemm>> opened =
+        DenseGemm::Open(parts.modules.device());
+    if (opened.ok()) {
+      library = *std::move(opened);
+    } else if (options.products == Products::kLibrary || !absl::IsUnavailable(opened.status())) {
+      return opened.status();
+    } else if (const DebugFlags& debug = parts.modules.device()->debug(); debug.level >= 1) {
+      debug.log(absl::StrCat("prompts without cuBLASLt: ", opened.status().message()));
+    }
+  }
+  absl::StatusOr<std::unique_ptr<Lowering>> prompts = NewPromptLowering(parts, std::move(library));
+  if (prompts.ok()) {
+    prompt_lowering_ = *std::move(prompts);
+    dense_rows_ = options.dense_rows;
+    return absl::OkStatus();
+  }
+  // What dense products cannot compute goes through the plain kernels, unless it was asked for.
+  const bool optional =
+      options.products == Products::kAuto &&
+      (absl::IsUnimplemented(prompts.status()) || absl::IsResourceExhausted(prompts.status()));
+  return optional ? absl::OkStatus() : prompts.status();
 }
 
 absl::Status Transformer::UploadRopeRates(Device& device) {
@@ -149,7 +179,7 @@ absl::Status Transformer::Run(const Program& program) {
 
 absl::Status Transformer::RunObserved(const ptxsmith::Step& step) {
   for (const StepKernel& kernel : step.kernels()) {
-    PTXSMITH_RETURN_IF_ERROR(Enqueue(kernel.launch, stream_));
+    PTXSMITH_RETURN_IF_ERROR(kernel.Enqueue(stream_));
     observed_.resize(kernel.result.bytes / sizeof(float));
     PTXSMITH_RETURN_IF_ERROR(
         stream_.CopyToHost(observed_.data(), kernel.result, kernel.result.bytes));
@@ -177,7 +207,9 @@ absl::StatusOr<const Transformer::Program*> Transformer::PromptProgram(uint32_t 
   const StepShape shape{
       .rows = rows, .exact = false, .logits = want_logits ? LogitRows::kLast : LogitRows::kNone};
   Program program;
-  PTXSMITH_ASSIGN_OR_RETURN(program.step, lowering_->Lower(shape));
+  Lowering& lowering =
+      prompt_lowering_ != nullptr && rows >= dense_rows_ ? *prompt_lowering_ : *lowering_;
+  PTXSMITH_ASSIGN_OR_RETURN(program.step, lowering.Lower(shape));
   return &prompts_.emplace(std::pair(rows, want_logits), std::move(program)).first->second;
 }
 

@@ -1,6 +1,7 @@
 #include "ptx_templates/candidates.h"
 
 #include <algorithm>
+#include <utility>
 
 #include "ptx_templates/gemv_q8_1.h"
 
@@ -63,6 +64,25 @@ GemvSpec DefaultGemvSpec(const GemvProblem& p) {
 GemmSpec DefaultGemmSpec(const GemvProblem& p) {
   GemmSpec spec{p.quant, p.k, p.n, std::nullopt};
   while (spec.tokens > 8 && spec.tokens / 2 >= p.m) spec.tokens /= 2;
+  return spec;
+}
+
+GemmHalfSpec DefaultGemmHalfSpec(uint32_t k, uint32_t n, uint32_t m, const Target& target) {
+  constexpr uint32_t kBlocks = 128;
+  GemmHalfSpec spec{k, n, std::nullopt};
+  spec.depth = k % 64 == 0 ? 64 : 32;
+  const auto blocks = [&](uint32_t token_warps, uint32_t row_warps) {
+    return ((m - 1) / (64 * token_warps) + 1) * uint64_t{(n - 1) / (64 * row_warps) + 1};
+  };
+  spec.token_warps = spec.row_warps = 1;
+  for (const auto& [token_warps, row_warps] : {std::pair(2u, 4u), {2u, 2u}, {1u, 2u}}) {
+    if (blocks(token_warps, row_warps) < kBlocks) continue;
+    spec.token_warps = token_warps;
+    spec.row_warps = row_warps;
+    break;
+  }
+  const uint32_t stage = 128 * (spec.token_warps + spec.row_warps) * (spec.depth + 8);
+  spec.stages = std::clamp(target.limits().max_shared / stage, 2u, 4u);
   return spec;
 }
 

@@ -16,6 +16,7 @@
 
 #include "codegen/target.h"
 #include "ptx_templates/gemm.h"
+#include "ptx_templates/gemm_half.h"
 #include "ptx_templates/gemv.h"
 #include "ptx_templates/quant_type.h"
 
@@ -37,6 +38,8 @@ std::vector<std::string> GemvCandidates(const GemvProblem& problem, const Target
 // 16 warps per SM of a large GPU have work. REQUIRES: as GemvCandidates. gemm's m stays open.
 GemvSpec DefaultGemvSpec(const GemvProblem& problem);
 GemmSpec DefaultGemmSpec(const GemvProblem& problem);
+// For f16 weights, m open: the largest tiles that give every SM of a large GPU a block.
+GemmHalfSpec DefaultGemmHalfSpec(uint32_t k, uint32_t n, uint32_t m, const Target& target);
 
 // One of the candidates: gemv up to eight tokens, gemm beyond. Empty where GemvCandidates is.
 std::string DefaultGemv(const GemvProblem& problem, const Target& target);

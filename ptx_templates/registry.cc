@@ -14,6 +14,7 @@
 #include "ptx_templates/embed_row.h"
 #include "ptx_templates/gate_up.h"
 #include "ptx_templates/gemm.h"
+#include "ptx_templates/gemm_half.h"
 #include "ptx_templates/gemv.h"
 #include "ptx_templates/gemv_multi.h"
 #include "ptx_templates/gemv_norm.h"
@@ -53,6 +54,7 @@ constexpr Family kFamilies[] = {
     MakeFamily<GemvMultiSpec, BuildGemvMulti, GemvMultiVariants>(),
     MakeFamily<GateUpSpec, BuildGateUp, GateUpVariants>(),
     MakeFamily<GemmSpec, BuildGemm, GemmVariants>(),
+    MakeFamily<GemmHalfSpec, BuildGemmHalf, GemmHalfVariants>(),
     MakeFamily<QuantizeQ8_1Spec, BuildQuantizeQ8_1, QuantizeQ8_1Variants>(),
     MakeFamily<DequantizeSpec, BuildDequantize, DequantizeVariants>(),
     MakeFamily<RmsNormSpec, BuildRmsNorm, RmsNormVariants>(),

@@ -224,7 +224,8 @@ TEST(DenseGemmDeviceTest, TheEmulatorHasNone) {
 
 // Values that all input types hold exactly, so that only the sums and the output round.
 float Element(size_t i) {
-  return static_cast<float>(static_cast<int>(i * 2654435761u >> 28) - 8) / 8;
+  const uint32_t bits = static_cast<uint32_t>(i) * 2654435761u;
+  return static_cast<float>(static_cast<int>(bits >> 28) - 8) / 8;
 }
 
 std::vector<uint8_t> Elements(Input type, size_t count) {

@@ -7,6 +7,7 @@ constexpr CaseFamily kFamilies[] = {
     {"dequantize", DequantizeCases, DequantizeFuzz},
     {"quantize_q8_1", QuantizeQ8_1Cases, QuantizeQ8_1Fuzz},
     {"gemm", GemmCases, GemmFuzz},
+    {"gemm_half", GemmHalfCases, GemmHalfFuzz},
     {"gate_up", GateUpCases, GateUpFuzz},
     {"gemv_multi", GemvMultiCases, GemvMultiFuzz},
     {"gemv_norm", GemvNormCases, GemvNormFuzz},

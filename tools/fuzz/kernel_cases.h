@@ -51,6 +51,7 @@ std::vector<CaseMaker> TopKCases(uint64_t seed);
 std::vector<CaseMaker> ConvertCases(uint64_t seed);
 std::vector<CaseMaker> AttentionCombineCases(uint64_t seed);
 std::vector<CaseMaker> PrefillAttentionCases(uint64_t seed);
+std::vector<CaseMaker> GemmHalfCases(uint64_t seed);
 std::vector<CaseMaker> GluHalfCases(uint64_t seed);
 
 FuzzFamily GemvFuzz();
@@ -83,6 +84,7 @@ FuzzFamily TopKFuzz();
 FuzzFamily ConvertFuzz();
 FuzzFamily AttentionCombineFuzz();
 FuzzFamily PrefillAttentionFuzz();
+FuzzFamily GemmHalfFuzz();
 FuzzFamily GluHalfFuzz();
 
 struct CaseFamily {

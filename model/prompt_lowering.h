@@ -1,0 +1,36 @@
+// The lowering for long prompts: every matrix as f16, one dense product for all tokens at once on
+// the tensor cores, attention without materialised scores. Used by Transformer beside the lowering
+// of single tokens; made for chunks of hundreds of tokens, where expanding the weights is a small
+// part of the work.
+//
+//   PTXSMITH_ASSIGN_OR_RETURN(std::unique_ptr<Lowering> prompts,
+//                             NewPromptLowering(parts, library));
+//   PTXSMITH_ASSIGN_OR_RETURN(Step step, prompts->Lower({.rows = 512, .exact = false, ...}));
+//
+// On 2026-11-20, one H200, a layer of an 8B model in q4_k for 2048 tokens: products 1.33 ms, the
+// expansion of the weights 0.16, attention 0.16, the rest 0.14.
+//
+// Numerics: activations are rounded to f16 before each product, and gate and up after it; the
+// residual stream, the sums and the softmax stay f32. Rows share tensor cores, so that the bits of
+// a row depend on how many there are.
+//
+// Thread-safety and lifetime: as Lowering.
+#ifndef PTXSMITH_MODEL_PROMPT_LOWERING_H_
+#define PTXSMITH_MODEL_PROMPT_LOWERING_H_
+
+#include <memory>
+
+#include "absl/status/statusor.h"
+#include "model/lowering.h"
+#include "runtime/dense_gemm.h"
+
+namespace ptxsmith {
+
+// Unimplemented names what of the model or its cache it does not compute. `gemm` computes the
+// products; null: generated kernels do.
+absl::StatusOr<std::unique_ptr<Lowering>> NewPromptLowering(const ModelParts& parts,
+                                                            std::shared_ptr<const DenseGemm> gemm);
+
+}  // namespace ptxsmith
+
+#endif  // PTXSMITH_MODEL_PROMPT_LOWERING_H_
