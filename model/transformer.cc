@@ -56,7 +56,7 @@ absl::StatusOr<std::unique_ptr<Transformer>> Transformer::Load(const GgufFile& f
   model->exact_batches_ = options.exact_batches;
   model->lengths_.resize(options.slots);
   model->ahead_slots_.reserve(std::min(options.slots, kMaxGemvTokens));
-  PTXSMITH_RETURN_IF_ERROR(model->UploadRopeRates(file, device));
+  PTXSMITH_RETURN_IF_ERROR(model->UploadRopeRates(device));
   PTXSMITH_RETURN_IF_ERROR(model->Prepare(cache, options));
   return model;
 }
@@ -134,25 +134,9 @@ absl::Status Transformer::PreparePrompts(const ModelParts& parts,
   return optional ? absl::OkStatus() : prompts.status();
 }
 
-absl::Status Transformer::UploadRopeRates(const GgufFile& file, Device& device) {
-  std::vector<float> factors;
-  if (const GgufTensor* tensor = file.FindTensor("rope_freqs.weight")) {
-    if (tensor->type != QuantType::kF32 || tensor->elements() != config_.rope_dim / 2) {
-      return absl::InvalidArgumentError(
-          absl::StrCat("tensor rope_freqs.weight has ", tensor->elements(), " elements of type ",
-                       ToString(tensor->type), "; expected ", config_.rope_dim / 2, " of f32"));
-    }
-    factors.resize(tensor->elements());
-    std::copy_n(tensor->data.data(), tensor->data.size(),
-                reinterpret_cast<uint8_t*>(factors.data()));
-    for (float factor : factors) {
-      if (!(factor > 0)) {
-        return absl::DataLossError(absl::StrCat("rope_freqs.weight holds ", factor));
-      }
-    }
-  }
+absl::Status Transformer::UploadRopeRates(Device& device) {
   const std::vector<float> rates =
-      RopeRates(config_.rope_dim, config_.rope_freq_base, 1.0 / config_.rope_scale, factors);
+      RopeRates(config_.rope_dim, config_.rope_freq_base, 1.0, config_.rope_divisors);
   const uint64_t bytes = rates.size() * sizeof(float);
   PTXSMITH_ASSIGN_OR_RETURN(rope_rates_, device.Allocate(bytes, "rope_rates"));
   PTXSMITH_RETURN_IF_ERROR(stream_.CopyToDevice(rope_rates_, rates.data(), bytes));

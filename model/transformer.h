@@ -175,7 +175,7 @@ class Transformer {
       : config_(config), weights_(std::move(weights)) {}
   absl::Status Prepare(ModuleCache& cache, const TransformerOptions& options);
   absl::Status PreparePrompts(const ModelParts& parts, const TransformerOptions& options);
-  absl::Status UploadRopeRates(const GgufFile& file, Device& device);
+  absl::Status UploadRopeRates(Device& device);
   absl::Status RecordGraph(Program& program);
   absl::Status MakeProgram(const StepShape& shape, Program* program);
 

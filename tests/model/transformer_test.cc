@@ -521,6 +521,31 @@ TEST_F(TransformerTest, NamesAMissingTensor) {
               StatusIs(absl::StatusCode::kNotFound, "tensor blk.1.ffn_up.weight is missing"));
 }
 
+// What nobody reads might change the result.
+TEST_F(TransformerTest, NamesATensorThatTheArchitectureDoesNotHave) {
+  GgufWriter file = Write({});
+  file.AddTensor("blk.0.attn_q.bias", {128}, 0, std::string(512, '\0'));
+  EXPECT_THAT(Load(file), StatusIs(absl::StatusCode::kUnimplemented,
+                                   HasSubstr("tensor blk.0.attn_q.bias is no part of")));
+}
+
+TEST_F(TransformerTest, NamesTheMissingTensorsOfAnArchitecture) {
+  const std::pair<const char*, std::vector<const char*>> rows[] = {
+      {"qwen2", {"attn_q.bias", "attn_v.bias"}},
+      {"qwen3", {"attn_q_norm.weight", "attn_k_norm.weight"}},
+      {"phi2", {"attn_norm.bias", "ffn_up.bias", "ffn_down.bias", "attn_output.bias"}},
+      {"gemma2", {"post_attention_norm.weight", "post_ffw_norm.weight"}}};
+  for (const auto& [architecture, parts] : rows) {
+    for (const char* part : parts) {
+      GgufWriter file = Write({.architecture = architecture});
+      const std::string name = absl::StrCat("blk.1.", part);
+      file.Find(name).name = "blk.1.other";
+      EXPECT_THAT(Load(file), StatusIs(absl::StatusCode::kNotFound,
+                                       absl::StrCat("tensor ", name, " is missing")));
+    }
+  }
+}
+
 TEST_F(TransformerTest, NamesAWrongShape) {
   GgufWriter file = Write({});
   file.Find("blk.0.attn_k.weight").dims = {64, 32};
