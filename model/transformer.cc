@@ -94,7 +94,8 @@ absl::Status Transformer::Prepare(ModuleCache& cache, const TransformerOptions& 
   }
   logits_.resize(uint64_t{logit_rows} * config_.vocab_size);
 
-  const ModelParts parts{config_, weights_, kv_cache_, io_, rope_rates_, cache, *profile_};
+  const ModelParts parts{config_,     weights_, kv_cache_, io_,
+                         rope_rates_, cache,    *profile_, options.activations};
   PTXSMITH_ASSIGN_OR_RETURN(lowering_, NewPlainLowering(parts));
   PTXSMITH_RETURN_IF_ERROR(PreparePrompts(parts, options));
   PTXSMITH_RETURN_IF_ERROR(MakeProgram({.logits = LogitRows::kNone}, &step_));

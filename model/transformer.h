@@ -59,6 +59,7 @@ struct TransformerOptions {
   // 14336 x 4096 weights in q4_k: 44 us and 35 for the product of 64 tokens, gemm 105 us.
   uint32_t dense_rows = 48;
   QuantType kv_type = QuantType::kF16;
+  Activations activations = Activations::kF32;
   std::shared_ptr<const GpuProfile> profile;  // of the device, when it was tuned; null: by rules
   Weights::Progress progress;
 };

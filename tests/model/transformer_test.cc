@@ -457,6 +457,28 @@ TEST_F(TransformerTest, AnObserverSeesEveryKernel) {
   EXPECT_THAT(model->Step(1, false), StatusIs(absl::StatusCode::kCancelled, "enough"));
 }
 
+TEST_F(TransformerTest, IntegerProductsAreCloseToThoseOfFloats) {
+  for (const QuantType type : {QuantType::kQ8_0, QuantType::kF16}) {
+    SCOPED_TRACE(std::string(ToString(type)));
+    const std::string bytes = Write(RandomModel{.type = type}).Build();
+    ASSERT_OK_AND_ASSIGN(const GgufFile file, GgufFile::Parse(Bytes(bytes)));
+    ASSERT_OK_AND_ASSIGN(const auto floats, Transformer::Load(file, *cache_, {}));
+    ASSERT_OK_AND_ASSIGN(const auto integers,
+                         Transformer::Load(file, *cache_, {.activations = Activations::kQ8_1}));
+    const std::vector<TokenId> tokens = RandomTokens(12, kTinyVocab);
+    const std::vector<float> want = LogitsOf(*floats, tokens).back();
+    const std::vector<float> got = LogitsOf(*integers, tokens).back();
+    // Weights that are no integers have no such products.
+    EXPECT_EQ(got == want, type == QuantType::kF16);
+    double scale = 0, worst = 0;
+    for (size_t i = 0; i < want.size(); ++i) {
+      scale = std::max<double>(scale, std::fabs(want[i]));
+      worst = std::max<double>(worst, std::fabs(want[i] - got[i]));
+    }
+    EXPECT_LE(worst, 0.1 * scale);
+  }
+}
+
 TEST_F(TransformerTest, AQ8_0CacheIsCloseToAnF16One) {
   const std::string bytes = Write(RandomModel{}).Build();
   ASSERT_OK_AND_ASSIGN(const GgufFile file, GgufFile::Parse(Bytes(bytes)));
