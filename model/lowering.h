@@ -66,6 +66,19 @@ class Lowering {
 // Runs every model, on every device.
 absl::StatusOr<std::unique_ptr<Lowering>> NewPlainLowering(const ModelParts& parts);
 
+// A token in one launch, at the speed at which memory gives the weights: from sm_90 on, for models
+// whose types and shapes `decode_token` takes; else Unimplemented says why not. Repacks the weights
+// on the device and waits for it.
+absl::StatusOr<std::unique_ptr<Lowering>> NewTiledLowering(const ModelParts& parts);
+
+enum class LoweringChoice : uint8_t {
+  kAuto,  // tiled on GPUs that can, else plain; plain on the emulator, which is faster there
+  kPlain,
+  kTiled,
+};
+absl::StatusOr<std::unique_ptr<Lowering>> NewLowering(LoweringChoice choice,
+                                                      const ModelParts& parts);
+
 }  // namespace ptxsmith
 
 #endif  // PTXSMITH_MODEL_LOWERING_H_

@@ -96,7 +96,7 @@ absl::Status Transformer::Prepare(ModuleCache& cache, const TransformerOptions& 
 
   const ModelParts parts{config_,     weights_, kv_cache_, io_,
                          rope_rates_, cache,    *profile_, options.activations};
-  PTXSMITH_ASSIGN_OR_RETURN(lowering_, NewPlainLowering(parts));
+  PTXSMITH_ASSIGN_OR_RETURN(lowering_, NewLowering(options.lowering, parts));
   PTXSMITH_RETURN_IF_ERROR(PreparePrompts(parts, options));
   PTXSMITH_RETURN_IF_ERROR(MakeProgram({.logits = LogitRows::kNone}, &step_));
   PTXSMITH_RETURN_IF_ERROR(MakeProgram({.logits = LogitRows::kAll}, &step_logits_));

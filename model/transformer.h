@@ -60,6 +60,7 @@ struct TransformerOptions {
   uint32_t dense_rows = 48;
   QuantType kv_type = QuantType::kF16;
   Activations activations = Activations::kF32;
+  LoweringChoice lowering = LoweringChoice::kAuto;
   std::shared_ptr<const GpuProfile> profile;  // of the device, when it was tuned; null: by rules
   Weights::Progress progress;
 };

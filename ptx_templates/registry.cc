@@ -26,9 +26,13 @@
 #include "ptx_templates/quantize_e4m3.h"
 #include "ptx_templates/prefill_attention.h"
 #include "ptx_templates/quantize_q8_1.h"
+#include "ptx_templates/read_stream.h"
 #include "ptx_templates/rms_norm.h"
 #include "ptx_templates/rope.h"
 #include "ptx_templates/softmax.h"
+#include "ptx_templates/tiles/decode_token.h"
+#include "ptx_templates/tiles/gemv_tiles.h"
+#include "ptx_templates/tiles/repack.h"
 #include "ptx_templates/top_k.h"
 
 namespace ptxsmith {
@@ -57,6 +61,10 @@ constexpr Family kFamilies[] = {
     MakeFamily<GateUpSpec, BuildGateUp, GateUpVariants>(),
     MakeFamily<GemmSpec, BuildGemm, GemmVariants>(),
     MakeFamily<GemmHalfSpec, BuildGemmHalf, GemmHalfVariants>(),
+    MakeFamily<ReadStreamSpec, BuildReadStream, ReadStreamVariants>(),
+    MakeFamily<RepackSpec, BuildRepack, RepackVariants>(),
+    MakeFamily<DecodeTokenSpec, BuildDecodeToken, DecodeTokenVariants>(),
+    MakeFamily<GemvTilesSpec, BuildGemvTiles, GemvTilesVariants>(),
     MakeFamily<QuantizeQ8_1Spec, BuildQuantizeQ8_1, QuantizeQ8_1Variants>(),
     MakeFamily<DequantizeSpec, BuildDequantize, DequantizeVariants>(),
     MakeFamily<RmsNormSpec, BuildRmsNorm, RmsNormVariants>(),

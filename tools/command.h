@@ -23,6 +23,7 @@ namespace ptxsmith {
 
 // The callbacks write to `result`, which must outlive the parse.
 void AddBenchCommand(CLI::App& app, absl::Status& result);
+void AddBenchKernelCommand(CLI::App& app, absl::Status& result);
 void AddBenchJitCommand(CLI::App& app, absl::Status& result);
 void AddCacheCommand(CLI::App& app, absl::Status& result);
 void AddDumpCommand(CLI::App& app, absl::Status& result);

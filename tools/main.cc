@@ -27,6 +27,7 @@ int Run(int argc, char** argv) {
   app.require_subcommand(1);
   absl::Status result;
   AddBenchCommand(app, result);
+  AddBenchKernelCommand(app, result);
   AddBenchJitCommand(app, result);
   AddCacheCommand(app, result);
   AddDumpCommand(app, result);

@@ -38,6 +38,10 @@ constexpr CaseFamily kFamilies[] = {
     {"quantize_e4m3", QuantizeE4M3Cases, QuantizeE4M3Fuzz},
     {"absmax", AbsmaxCases, AbsmaxFuzz},
     {"attention_combine", AttentionCombineCases, AttentionCombineFuzz},
+    {"read_stream", ReadStreamCases, ReadStreamFuzz},
+    {"repack", RepackCases, RepackFuzz},
+    {"gemv_tiles", GemvTilesCases, GemvTilesFuzz},
+    {"decode_token", DecodeTokenCases, DecodeTokenFuzz},
 };
 
 }  // namespace
