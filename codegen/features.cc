@@ -17,6 +17,7 @@ constexpr Feature kFeatures[] = {
     {"cvt.rn.bf16.f32", 80, {7, 0}},
     {"cvt.rn.bf16x2.f32", 80, {7, 0}},
     {"cvt.rn.f16x2.f32", 80, {7, 0}},
+    {"cvt.rn.satfinite.e4m3x2.f32", 89, {8, 1}},
     {"cvt.f32.bf16", 80, {7, 1}},
     {"dp2a", 61, {5, 0}},
     {"dp4a", 61, {5, 0}},

@@ -8,7 +8,6 @@
 #include "absl/strings/str_cat.h"
 #include "codegen/status_macros.h"
 #include "model/kv_snapshot.h"
-#include "model/prompt_lowering.h"
 #include "ptx_templates/gemv_core.h"
 #include "ptx_templates/rope.h"
 
@@ -122,7 +121,8 @@ absl::Status Transformer::PreparePrompts(const ModelParts& parts,
       debug.log(absl::StrCat("prompts without cuBLASLt: ", opened.status().message()));
     }
   }
-  absl::StatusOr<std::unique_ptr<Lowering>> prompts = NewPromptLowering(parts, std::move(library));
+  absl::StatusOr<std::unique_ptr<Lowering>> prompts =
+      NewPromptLowering(parts, std::move(library), options.prompt_weights);
   if (prompts.ok()) {
     prompt_lowering_ = *std::move(prompts);
     dense_rows_ = options.dense_rows;

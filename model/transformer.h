@@ -29,6 +29,7 @@
 #include "model/config.h"
 #include "model/gguf.h"
 #include "model/lowering.h"
+#include "model/prompt_lowering.h"
 #include "model/step.h"
 #include "model/step_memory.h"
 #include "model/token.h"
@@ -58,6 +59,7 @@ struct TransformerOptions {
   // Expanding the weights costs the same for any number of tokens. On an H200 (2026-11-20) with
   // 14336 x 4096 weights in q4_k: 44 us and 35 for the product of 64 tokens, gemm 105 us.
   uint32_t dense_rows = 48;
+  PromptWeights prompt_weights = PromptWeights::kExpanded;  // of those products
   QuantType kv_type = QuantType::kF16;
   Activations activations = Activations::kF32;
   LoweringChoice lowering = LoweringChoice::kAuto;

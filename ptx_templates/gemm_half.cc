@@ -25,9 +25,7 @@ class Operands {
  public:
   Operands(KernelBuilder& k, const char* name, const GemmHalfSpec& spec, const In<F16>& matrix,
            uint32_t rows, const Val<U32>& first, const Dim& end, const Dim& columns)
-      : k_(k),
-        rows_(rows),
-        depth_(spec.depth),
+      : depth_(spec.depth),
         stage_(rows * (spec.depth + kPad)),
         halves_(k.SharedArray<F16>(name, spec.stages * stage_)) {
     const uint32_t threads = kWarpLanes * spec.token_warps * spec.row_warps;
@@ -58,8 +56,7 @@ class Operands {
     Val<U32> to;   // in a stage
   };
 
-  KernelBuilder& k_;
-  const uint32_t rows_, depth_, stage_;
+  const uint32_t depth_, stage_;
   const Shared<F16> halves_;
   std::vector<Piece> pieces_;
 };

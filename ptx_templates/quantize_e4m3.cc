@@ -2,6 +2,7 @@
 
 #include "absl/strings/str_cat.h"
 #include "codegen/kernel_builder.h"
+#include "codegen/math.h"
 #include "codegen/status_macros.h"
 
 namespace ptxsmith {
@@ -10,20 +11,6 @@ namespace {
 constexpr E4M3Scaling kScalings[] = {E4M3Scaling::kNone, E4M3Scaling::kFactor,
                                      E4M3Scaling::kAbsmax};
 constexpr float kLargest = 448.0f;
-constexpr float kLeastNormal = 0x1p-6f;
-
-// The byte for v, in the low bits.
-Val<U32> ToE4M3(const Val<F32>& v) {
-  const Val<F32> size = Min(Abs(v), kLargest);
-  const Val<U32> bits = Bitcast<U32>(size);
-  // Twenty bits of the fraction go, to the nearest even; the exponent's bias falls from 127 to 7.
-  const Val<U32> normal = ((bits + (bits >> 20 & 1) + 0x7ffff) >> 20) - (120 << 3);
-  // Beside 2^14 a float has steps of 2^-9, those of the subnormals.
-  const Val<U32> small = Bitcast<U32>(size + 0x1p14f) & 0xf;
-  const Val<U32> magnitude = Select(size < kLeastNormal, small, normal);
-  const Val<U32> sign = Bitcast<U32>(v) >> 24 & 0x80;
-  return Select<U32>(v == v, magnitude | sign, 0x7f);
-}
 
 }  // namespace
 

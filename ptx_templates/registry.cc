@@ -23,8 +23,9 @@
 #include "ptx_templates/glu_half.h"
 #include "ptx_templates/kv_append.h"
 #include "ptx_templates/layer_norm.h"
-#include "ptx_templates/quantize_e4m3.h"
 #include "ptx_templates/prefill_attention.h"
+#include "ptx_templates/quantize_e4m3.h"
+#include "ptx_templates/quantize_e4m3_rows.h"
 #include "ptx_templates/quantize_q8_1.h"
 #include "ptx_templates/read_stream.h"
 #include "ptx_templates/rms_norm.h"
@@ -66,6 +67,7 @@ constexpr Family kFamilies[] = {
     MakeFamily<DecodeTokenSpec, BuildDecodeToken, DecodeTokenVariants>(),
     MakeFamily<GemvTilesSpec, BuildGemvTiles, GemvTilesVariants>(),
     MakeFamily<QuantizeQ8_1Spec, BuildQuantizeQ8_1, QuantizeQ8_1Variants>(),
+    MakeFamily<QuantizeE4M3RowsSpec, BuildQuantizeE4M3Rows, QuantizeE4M3RowsVariants>(),
     MakeFamily<DequantizeSpec, BuildDequantize, DequantizeVariants>(),
     MakeFamily<RmsNormSpec, BuildRmsNorm, RmsNormVariants>(),
     MakeFamily<LayerNormSpec, BuildLayerNorm, LayerNormVariants>(),

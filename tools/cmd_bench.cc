@@ -41,7 +41,8 @@ struct Options {
 struct Subject {
   std::string filename, type;
   uint64_t bytes = 0, parameters = 0;
-  std::string device, lowering;
+  std::string device;
+  std::string lowering, prompt_lowering;  // who computes tokens, and prompts
   double read_bandwidth = 0;
 };
 
@@ -88,10 +89,16 @@ Subject SubjectOf(const Options& options, const GgufFile& file, const Transforme
       billions < 0.1 ? billions * 1e3 : billions, billions < 0.1 ? "M" : "B", MixName(file));
   subject.device = device.profile().description;
   subject.lowering = std::string(model.lowering().name());
+  subject.prompt_lowering = std::string(model.prompt_lowering().name());
   return subject;
 }
 
 struct Result {
+  // Who computed it.
+  const std::string& Backend(const Subject& subject) const {
+    return test.prompt > 0 ? subject.prompt_lowering : subject.lowering;
+  }
+
   BenchTest test;
   std::vector<double> seconds;
   uint64_t bytes_per_step = 0;
@@ -126,7 +133,7 @@ Json Fields(const Subject& subject, const Options& options, const Result& result
   const Sample rate = SampleOf(result.Rates());
   return {{"build_commit", PTXSMITH_VERSION},
           {"gpu_info", subject.device},
-          {"backends", absl::StrCat("ptxsmith ", subject.lowering)},
+          {"backends", absl::StrCat("ptxsmith ", result.Backend(subject))},
           {"model_filename", subject.filename},
           {"model_type", subject.type},
           {"model_size", subject.bytes},
@@ -169,7 +176,7 @@ void PrintRow(const Subject& subject, const Result& result) {
   const std::string read = bandwidth == 0 ? "" : absl::StrFormat("%.3f", bandwidth * 1e-12);
   std::printf("| %-30s | %6.2f GiB | %8.2f B | %-8s | %15s | %20s | %7s | %7s |\n",
               subject.type.c_str(), static_cast<double>(subject.bytes) / (1 << 30),
-              static_cast<double>(subject.parameters) * 1e-9, subject.lowering.c_str(),
+              static_cast<double>(subject.parameters) * 1e-9, result.Backend(subject).c_str(),
               result.test.Name().c_str(),
               absl::StrFormat("%.2f ± %.2f", rate.mean, rate.deviation).c_str(), read.c_str(),
               share.c_str());

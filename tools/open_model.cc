@@ -39,6 +39,15 @@ void AddDeviceFlags(CLI::App& command, ModelOptions& options) {
       ->transform(CLI::CheckedTransformer(std::map<std::string, Activations>{
           {"f32", Activations::kF32}, {"q8_1", Activations::kQ8_1}}))
       ->default_str("f32");
+  command
+      .add_option("--prompt-weights", options.prompt_weights,
+                  "What prompts are multiplied with: file (expanded for every prompt), or copies "
+                  "kept as f16 or e4m3 (FP8, less exact)")
+      ->transform(CLI::CheckedTransformer(
+          std::map<std::string, PromptWeights>{{"file", PromptWeights::kExpanded},
+                                               {"f16", PromptWeights::kHalf},
+                                               {"e4m3", PromptWeights::kE4M3}}))
+      ->default_str("file");
   command.add_option("--gpu-profile", options.gpu_profile, "What `ptxsmith tune` measured");
 }
 
@@ -83,6 +92,7 @@ absl::StatusOr<TransformerOptions> TransformerOptionsOf(const ModelOptions& opti
   transformer.batch = options.batch;
   transformer.kv_type = options.kv_type;
   transformer.activations = options.activations;
+  transformer.prompt_weights = options.prompt_weights;
   if (options.gpu_profile.empty()) return transformer;
   size_t ignored = 0;
   PTXSMITH_ASSIGN_OR_RETURN(GpuProfile profile, ReadProfile(options.gpu_profile, device, &ignored));

@@ -6,6 +6,7 @@ namespace {
 constexpr CaseFamily kFamilies[] = {
     {"dequantize", DequantizeCases, DequantizeFuzz},
     {"quantize_q8_1", QuantizeQ8_1Cases, QuantizeQ8_1Fuzz},
+    {"quantize_e4m3_rows", QuantizeE4M3RowsCases, QuantizeE4M3RowsFuzz},
     {"gemm", GemmCases, GemmFuzz},
     {"gemm_half", GemmHalfCases, GemmHalfFuzz},
     {"gate_up", GateUpCases, GateUpFuzz},

@@ -58,6 +58,7 @@ std::vector<CaseMaker> GemvTilesCases(uint64_t seed);
 std::vector<CaseMaker> DecodeTokenCases(uint64_t seed);
 std::vector<CaseMaker> PrefillAttentionCases(uint64_t seed);
 std::vector<CaseMaker> GemmHalfCases(uint64_t seed);
+std::vector<CaseMaker> QuantizeE4M3RowsCases(uint64_t seed);
 std::vector<CaseMaker> GluHalfCases(uint64_t seed);
 
 FuzzFamily GemvFuzz();
@@ -97,6 +98,7 @@ FuzzFamily GemvTilesFuzz();
 FuzzFamily DecodeTokenFuzz();
 FuzzFamily PrefillAttentionFuzz();
 FuzzFamily GemmHalfFuzz();
+FuzzFamily QuantizeE4M3RowsFuzz();
 FuzzFamily GluHalfFuzz();
 
 struct CaseFamily {

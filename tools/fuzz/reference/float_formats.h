@@ -17,6 +17,8 @@ uint16_t FloatToBFloat16(float value);  // a NaN becomes 0x7fff
 // e4m3 has no infinity: what is too large becomes the largest number, 448. A NaN becomes 0x7f.
 uint8_t FloatToE4M3(float value);
 
+float E4M3ToFloat(uint8_t bits);  // bias 7, no infinity; 0x7f is a NaN
+
 }  // namespace ptxsmith::reference
 
 #endif  // PTXSMITH_TOOLS_FUZZ_REFERENCE_FLOAT_FORMATS_H_
