@@ -14,6 +14,7 @@ struct Feature {
   absl::string_view prefix;  // of the mnemonic; the longest match counts
   int min_sm = 0;
   PtxVersion min_version;
+  bool specific = false;  // only targets such as sm_90a have it
 };
 
 // The needs of an instruction such as "shfl.sync.bfly.b32". Instructions outside the table need

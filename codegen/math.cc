@@ -95,4 +95,44 @@ Val<F32> FractionOfTurns(const Val<F32>& position, const Val<F32>& hi, const Val
   return fraction - fold;
 }
 
+Val<U32> ToE4M3(const Val<F32>& v) {
+  constexpr float kLargest = 448.0f;
+  constexpr float kLeastNormal = 0x1p-6f;
+  const Val<F32> size = Min(Abs(v), kLargest);
+  const Val<U32> bits = Bitcast<U32>(size);
+  // Twenty bits of the fraction go, to the nearest even; the exponent's bias falls from 127 to 7.
+  const Val<U32> normal = ((bits + (bits >> 20 & 1) + 0x7ffff) >> 20) - (120 << 3);
+  // Beside 2^14 a float has steps of 2^-9, those of the subnormals.
+  const Val<U32> small = Bitcast<U32>(size + 0x1p14f) & 0xf;
+  const Val<U32> magnitude = Select(size < kLeastNormal, small, normal);
+  const Val<U32> sign = Bitcast<U32>(v) >> 24 & 0x80;
+  return Select<U32>(v == v, magnitude | sign, 0x7f);
+}
+
+Val<U32> PackE4M3x4(const Vec<F32, 4>& v, SourceLoc loc) {
+  Recorder* recorder = v[0].recorder();
+  if (recorder->kernel().target.sm < 89) {
+    const auto bytes = [&](size_t low) {
+      const Val<U32> first = ToE4M3(v[low]);
+      return Permute(first, ToE4M3(v[low + 1]), 0x0040, loc);
+    };
+    const Val<U32> first = bytes(0);
+    return Permute(first, bytes(2), 0x5410, loc);
+  }
+  const auto pair = [&](size_t low) {
+    return recorder->Emit(RegClass::kB16, "cvt.rn.satfinite.e4m3x2.f32",
+                          {v[low + 1].ir(), v[low].ir()}, loc);
+  };
+  ir::Instr join;
+  join.mnemonic = "mov.b32";
+  join.dst = {recorder->NewReg(RegClass::kB32)};
+  const ir::Operand low = pair(0);
+  join.src = {low, pair(2)};
+  join.groups = {2};
+  join.loc = loc;
+  const ir::RegId word = join.dst[0];
+  recorder->Append(std::move(join));
+  return {recorder, recorder->RegOperand(word)};
+}
+
 }  // namespace ptxsmith

@@ -28,7 +28,7 @@ absl::StatusOr<Target> NewestTarget(const Platform& platform) {
 
 NeededVersion LeastVersion(const Target& target, absl::Span<const absl::string_view> mnemonics) {
   NeededVersion needed{target.isa, target.sm_name()};
-  const PtxVersion of_target = MinPtxVersionForSm(target.sm);
+  const PtxVersion of_target = MinPtxVersionForSm(target.sm, target.specific);
   if (of_target > needed.version) needed.version = of_target;
   for (const absl::string_view mnemonic : mnemonics) {
     const Feature feature = FeatureOf(mnemonic);
@@ -41,7 +41,7 @@ NeededVersion LeastVersion(const Target& target, absl::Span<const absl::string_v
 
 absl::Status CheckText(const Platform& platform, const Target& target,
                        const NeededVersion& needed) {
-  if (target.sm > platform.capability) {
+  if (target.specific ? target.sm != platform.capability : target.sm > platform.capability) {
     return absl::FailedPreconditionError(absl::StrCat(
         "the text is for ", target.sm_name(), "; ", platform.name, " is sm_", platform.capability));
   }
@@ -49,7 +49,7 @@ absl::Status CheckText(const Platform& platform, const Target& target,
   if (needed.version <= newest) return absl::OkStatus();
   const int release = MinDriverForPtxVersion(needed.version);
   return absl::FailedPreconditionError(absl::StrCat(
-      needed.needed_by, " needs PTX ", needed.version.ToString(), ", which takes a driver for ",
+      needed.needed_by.empty() ? "the text" : needed.needed_by, " needs PTX ", needed.version.ToString(), ", which takes a driver for ",
       release == 0 ? "a CUDA not known yet" : absl::StrCat(CudaRelease(release), " or newer"),
       "; the driver of ", platform.name, " is for ", CudaRelease(platform.driver_version),
       " (PTX up to ", newest.ToString(), ")"));

@@ -6,6 +6,7 @@
 #include "absl/strings/numbers.h"
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_join.h"
+#include "absl/strings/strip.h"
 #include "codegen/status_macros.h"
 
 namespace ptxsmith {
@@ -15,14 +16,16 @@ struct SmRow {
   int sm;
   PtxVersion min_version;
   uint32_t max_shared_kib;
+  PtxVersion min_specific;  // of sm_XYa; 0.0: there is none
 };
 
 // `.version` as ptxas 13.0 accepts it, except sm_88 and sm_110 where the release notes ask for 9.0.
 constexpr SmRow kSmTable[] = {
-    {61, {5, 0}, 48},  {70, {6, 0}, 96},   {72, {6, 1}, 96},   {75, {6, 3}, 64},
-    {80, {7, 0}, 163}, {86, {7, 1}, 99},   {87, {7, 4}, 163},  {89, {7, 8}, 99},
-    {90, {7, 8}, 227}, {100, {8, 6}, 227}, {103, {8, 8}, 227}, {110, {9, 0}, 227},
-    {120, {8, 7}, 99}, {121, {8, 8}, 99},
+    {61, {5, 0}, 48},           {70, {6, 0}, 96},           {72, {6, 1}, 96},
+    {75, {6, 3}, 64},           {80, {7, 0}, 163},          {86, {7, 1}, 99},
+    {87, {7, 4}, 163},          {89, {7, 8}, 99},           {90, {7, 8}, 227, {8, 0}},
+    {100, {8, 6}, 227, {8, 6}}, {103, {8, 8}, 227, {8, 8}}, {110, {9, 0}, 227, {9, 0}},
+    {120, {8, 7}, 99, {8, 7}},  {121, {8, 8}, 99, {8, 8}},
 };
 
 struct DriverRow {
@@ -49,7 +52,10 @@ const SmRow* FindSm(int sm) {
 
 absl::Status UnknownTarget(absl::string_view text) {
   std::vector<std::string> known;
-  for (const SmRow& row : kSmTable) known.push_back(absl::StrCat("sm_", row.sm));
+  for (const SmRow& row : kSmTable) {
+    known.push_back(absl::StrCat("sm_", row.sm));
+    if (row.min_specific != PtxVersion{}) known.push_back(absl::StrCat("sm_", row.sm, "a"));
+  }
   return absl::InvalidArgumentError(
       absl::StrCat("unknown target '", text, "'; known: ", absl::StrJoin(known, ", ")));
 }
@@ -58,9 +64,10 @@ absl::Status UnknownTarget(absl::string_view text) {
 
 std::string PtxVersion::ToString() const { return absl::StrCat(major, ".", minor); }
 
-PtxVersion MinPtxVersionForSm(int sm) {
+PtxVersion MinPtxVersionForSm(int sm, bool specific) {
   const SmRow* row = FindSm(sm);
-  return row == nullptr ? PtxVersion{} : row->min_version;
+  if (row == nullptr) return PtxVersion{};
+  return specific ? row->min_specific : row->min_version;
 }
 
 PtxVersion MaxPtxVersionForDriver(int cuda_version) {
@@ -90,11 +97,13 @@ absl::StatusOr<Target> Target::Parse(absl::string_view text) {
   rest.remove_prefix(2);
   if (!rest.empty() && rest[0] == '_') rest.remove_prefix(1);
   const size_t dot = rest.find('.');
+  absl::string_view digits = rest.substr(0, dot);
+  const bool specific = absl::ConsumeSuffix(&digits, "a");
   int sm = 0;
-  if (!absl::SimpleAtoi(rest.substr(0, dot), &sm) || FindSm(sm) == nullptr) {
+  if (!absl::SimpleAtoi(digits, &sm) || MinPtxVersionForSm(sm, specific) == PtxVersion{}) {
     return UnknownTarget(text);
   }
-  PTXSMITH_ASSIGN_OR_RETURN(Target target, ForSm(sm));
+  Target target{sm, MinPtxVersionForSm(sm, specific), specific};
   if (dot == absl::string_view::npos) return target;
   absl::string_view isa = rest.substr(dot + 1);
   int number = 0;
@@ -113,7 +122,7 @@ absl::StatusOr<Target> Target::Parse(absl::string_view text) {
   return target;
 }
 
-std::string Target::sm_name() const { return absl::StrCat("sm_", sm); }
+std::string Target::sm_name() const { return absl::StrCat("sm_", sm, specific ? "a" : ""); }
 
 std::string Target::ToString() const {
   return absl::StrCat(sm_name(), ".ptx", isa.major, isa.minor);

@@ -33,24 +33,27 @@ struct TargetLimits {
 };
 
 struct Target {
-  int sm = 0;      // 75, 80, 86, 89, 90, 100, 120
+  int sm = 0;      // 75, 80, 86, 87, 89, 90, 100, 103, 120
   PtxVersion isa;  // least `.version` to print; features used by a kernel can raise it
+  // "sm_90a": with the instructions that only GPUs of exactly this architecture have. Its text runs
+  // on no later ones.
+  bool specific = false;
 
-  // Accepts "sm_90" and "sm_90.ptx80" (also "sm90"). InvalidArgument names the text and what is
-  // known.
+  // Accepts "sm_90", "sm_90a" and "sm_90.ptx80" (also "sm90"). InvalidArgument names the text and
+  // what is known.
   static absl::StatusOr<Target> Parse(absl::string_view text);
   // The target of an architecture with the least version that knows it. InvalidArgument if unknown.
   static absl::StatusOr<Target> ForSm(int sm);
 
-  std::string sm_name() const;   // "sm_90", the operand of `.target`
+  std::string sm_name() const;   // "sm_90" or "sm_90a", the operand of `.target`
   std::string ToString() const;  // "sm_90.ptx78", the tail of every cache key
   TargetLimits limits() const;
 
   friend constexpr bool operator==(const Target&, const Target&) = default;
 };
 
-// The least `.version` that accepts `.target sm_XY`; 0.0 for an unknown architecture.
-PtxVersion MinPtxVersionForSm(int sm);
+// The least `.version` that accepts `.target sm_XY`, or sm_XYa; 0.0 for an unknown architecture.
+PtxVersion MinPtxVersionForSm(int sm, bool specific = false);
 
 // The newest `.version` a driver accepts, from cuDriverGetVersion's number (12040 is CUDA 12.4). A
 // driver newer than the table gets the table's last row, which it accepts too; 0.0 before CUDA 8.

@@ -89,10 +89,12 @@ absl::Status CheckConvergence(const ir::Kernel& kernel) {
 absl::Status CheckFeatures(const ir::Kernel& kernel) {
   for (const ir::Instr& instr : kernel.body) {
     const Feature feature = FeatureOf(instr.mnemonic);
-    if (feature.min_sm <= kernel.target.sm) continue;
-    return absl::FailedPreconditionError(absl::StrCat(
-        kernel.key, ": ", BaseName(instr.loc.file), ":", instr.loc.line, ": ", instr.mnemonic,
-        " needs sm_", feature.min_sm, ", the target is ", kernel.target.sm_name()));
+    const bool missing = feature.specific && !kernel.target.specific;
+    if (feature.min_sm <= kernel.target.sm && !missing) continue;
+    return absl::FailedPreconditionError(
+        absl::StrCat(kernel.key, ": ", BaseName(instr.loc.file), ":", instr.loc.line, ": ",
+                     instr.mnemonic, " needs sm_", feature.min_sm, feature.specific ? "a" : "",
+                     ", the target is ", kernel.target.sm_name()));
   }
   return absl::OkStatus();
 }

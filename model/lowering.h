@@ -21,6 +21,7 @@
 #include "absl/status/statusor.h"
 #include "absl/strings/string_view.h"
 #include "model/config.h"
+#include "model/gpu_profile.h"
 #include "model/step.h"
 #include "model/step_memory.h"
 #include "model/weights.h"
@@ -36,6 +37,7 @@ struct ModelParts {
   const StepIo& io;
   BufferView rope_rates;  // RopeRates()
   ModuleCache& modules;
+  const GpuProfile& profile;
 };
 
 class Lowering {
@@ -55,6 +57,19 @@ class Lowering {
 // Kernels over the weights as they are in the file, one for each operation or small group of them.
 // Runs every model, on every device.
 absl::StatusOr<std::unique_ptr<Lowering>> NewPlainLowering(const ModelParts& parts);
+
+// A token in one launch, at the speed at which memory gives the weights: from sm_90 on, for models
+// whose types and shapes `decode_token` takes; else Unimplemented says why not. Repacks the weights
+// on the device and waits for it.
+absl::StatusOr<std::unique_ptr<Lowering>> NewTiledLowering(const ModelParts& parts);
+
+enum class LoweringChoice : uint8_t {
+  kAuto,  // tiled on GPUs that can, else plain; plain on the emulator, which is faster there
+  kPlain,
+  kTiled,
+};
+absl::StatusOr<std::unique_ptr<Lowering>> NewLowering(LoweringChoice choice,
+                                                      const ModelParts& parts);
 
 }  // namespace ptxsmith
 

@@ -303,7 +303,7 @@ absl::Status PlainStep::Attention(uint32_t index) {
 
 absl::Status PlainStep::FeedForward(const LayerWeights& w) {
   if (shape_.exact && config_.feed_forward == FeedForward::kSwiGlu && w.gate.type == w.up.type) {
-    const GemvSpec shape = DefaultGemvSpec(Problem(w.gate, rows_));
+    const GemvSpec shape = parts_.profile.GemvFor(Problem(w.gate, rows_));
     GateUpSpec spec{w.gate.type, QuantType::kF32, w.gate.k, w.gate.n};
     spec.outputs_per_block = shape.outputs_per_block;
     spec.unroll = std::min(shape.unroll, 2u);  // of two matrices each
@@ -414,9 +414,7 @@ absl::Status PlainStep::GemvProducts(absl::string_view stage, const Matrix* norm
            products[end].bias.exists() == bias) {
       ++end;
     }
-    uint32_t n = 0;
-    for (size_t j = i; j < end; ++j) n += products[j].w.n;
-    const GemvSpec shape = DefaultGemvSpec({first.type, first.k, n, rows});
+    const GemvSpec shape = parts_.profile.GemvFor(Problem(first, rows));
     std::vector<Arg> args;
     for (size_t j = i; j < end; ++j) args.emplace_back(products[j].y);
     for (size_t j = i; j < end; ++j) args.emplace_back(products[j].w.data);
@@ -460,7 +458,7 @@ absl::Status PlainStep::OneProduct(absl::string_view stage, const Product& produ
     PTXSMITH_RETURN_IF_ERROR(ToHalf(stage, x, product.w.k));
     return Gemm(stage, product, residual);
   }
-  GemvSpec spec = DefaultGemvSpec(Problem(product.w, rows_));
+  GemvSpec spec = parts_.profile.GemvFor(Problem(product.w, rows_));
   spec.residual = residual;
   spec.bias = product.bias.exists();
   std::vector<Arg> args = {product.y, product.w.data, x};

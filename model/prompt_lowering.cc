@@ -1,6 +1,9 @@
 #include "model/prompt_lowering.h"
 
 #include <algorithm>
+#include <initializer_list>
+#include <map>
+#include <memory>
 #include <optional>
 #include <utility>
 #include <vector>
@@ -16,6 +19,7 @@
 #include "ptx_templates/glu_half.h"
 #include "ptx_templates/kv_append.h"
 #include "ptx_templates/prefill_attention.h"
+#include "ptx_templates/quantize_e4m3_rows.h"
 #include "ptx_templates/rms_norm.h"
 #include "ptx_templates/rope.h"
 
@@ -25,6 +29,7 @@ namespace {
 // Prompts come in any length: their kernels leave the number of rows open.
 constexpr std::optional<uint32_t> kOpen;
 constexpr uint64_t kHalfBytes = 2;
+constexpr uint32_t kE4M3Multiple = 16;  // of the sizes of an FP8 product
 
 absl::Status Unsupported(absl::string_view what) {
   return absl::UnimplementedError(absl::StrCat("prompts by dense products: ", what));
@@ -38,17 +43,25 @@ struct Scratch {
   Buffer gate_up;  // f16: both of each row, side by side
   Buffer weights;  // f16: the matrix of the product under way
   Buffer norm;     // f32: the last row, normalised
+  Buffer e4m3;     // what the next product reads as FP8, with kept weights of that type
+  Buffer scales;   // f32: of its rows
+};
+
+// A matrix as products read it.
+struct Operand {
+  BufferView weights;
+  BufferView scales;  // of E4M3 rows
 };
 
 class PromptLowering : public Lowering {
  public:
-  PromptLowering(const ModelParts& parts, std::shared_ptr<const DenseGemm> gemm)
-      : parts_(parts), gemm_(std::move(gemm)) {}
+  PromptLowering(const ModelParts& parts, std::shared_ptr<const DenseGemm> gemm,
+                 PromptWeights weights)
+      : parts_(parts), gemm_(std::move(gemm)), weights_(weights) {}
 
   absl::Status Allocate();
-  absl::string_view name() const override {
-    return gemm_ != nullptr ? "prompt, products by cuBLASLt" : "prompt";
-  }
+  absl::Status KeepWeights();
+  absl::string_view name() const override { return gemm_ != nullptr ? "cublaslt" : "dense"; }
   absl::StatusOr<Step> Lower(const StepShape& shape) override;
 
  private:
@@ -60,7 +73,10 @@ class PromptLowering : public Lowering {
 
   const ModelParts parts_;
   const std::shared_ptr<const DenseGemm> gemm_;
+  const PromptWeights weights_;
   Scratch scratch_;
+  Buffer kept_, kept_scales_;
+  std::map<DevicePtr, Operand> operands_;  // of kept matrices, by where the file's lie
 };
 
 // One step under construction.
@@ -79,6 +95,8 @@ class PromptStep {
 
   // half = norm(x)
   absl::Status Norm(absl::string_view stage, const Matrix& norm);
+  // What `half` holds now, rows of k, is what the next products read.
+  absl::Status Activations(absl::string_view stage, uint32_t k);
   // y = half W^T for these matrices, which lie one after the other and so count as one.
   absl::Status Product(absl::string_view stage, std::initializer_list<const Matrix*> matrices,
                        BufferView y, Result result);
@@ -108,6 +126,8 @@ absl::Status PromptLowering::Allocate() {
   const uint64_t rows = parts_.io.rows();
   const uint64_t width = c.embedding_length, hidden = c.feed_forward_length;
   const uint64_t largest = std::max({2 * hidden * width, uint64_t{q_width()} * width});
+  const uint64_t widest = std::max({width, hidden, uint64_t{q_width()}});
+  const bool e4m3 = weights_ == PromptWeights::kE4M3;
   struct Part {
     const char* name;
     Buffer& buffer;
@@ -116,15 +136,63 @@ absl::Status PromptLowering::Allocate() {
   for (const Part& part :
        {Part{"x", scratch_.x, rows * width * sizeof(float)},
         Part{"qkv", scratch_.qkv, rows * (q_width() + 2 * kv_width()) * sizeof(float)},
-        Part{"half", scratch_.half,
-             rows * std::max({width, hidden, uint64_t{q_width()}}) * kHalfBytes},
+        Part{"half", scratch_.half, rows * widest * kHalfBytes},
         Part{"gate_up", scratch_.gate_up, rows * 2 * hidden * kHalfBytes},
         Part{"weights", scratch_.weights, largest * kHalfBytes},
-        Part{"norm", scratch_.norm, width * sizeof(float)}}) {
+        Part{"norm", scratch_.norm, width * sizeof(float)},
+        Part{"e4m3", scratch_.e4m3, e4m3 ? rows * widest : 0},
+        Part{"scales", scratch_.scales, e4m3 ? rows * sizeof(float) : 0}}) {
     PTXSMITH_ASSIGN_OR_RETURN(part.buffer,
                               parts_.modules.device()->Allocate(part.bytes, part.name));
   }
   return absl::OkStatus();
+}
+
+absl::Status PromptLowering::KeepWeights() {
+  if (weights_ == PromptWeights::kExpanded) return absl::OkStatus();
+  const bool e4m3 = weights_ == PromptWeights::kE4M3;
+  if (e4m3 && gemm_ == nullptr) return Unsupported("FP8 without cuBLASLt");
+  std::vector<const Matrix*> matrices;
+  uint64_t elements = 0, rows = 0;
+  for (const LayerWeights& w : parts_.weights.layers()) {
+    // Gate and up follow each other: they are one matrix to their product.
+    for (const Matrix* matrix : {&w.q, &w.k, &w.v, &w.attn_output, &w.gate, &w.up, &w.down}) {
+      matrices.push_back(matrix);
+      elements += uint64_t{matrix->k} * matrix->n;
+      rows += matrix->n;
+      if (e4m3 && (matrix->k % kE4M3Multiple != 0 || matrix->n % kE4M3Multiple != 0)) {
+        return Unsupported(absl::StrCat("FP8 of a matrix of ", matrix->n, " x ", matrix->k,
+                                        ", which are not multiples of ", kE4M3Multiple));
+      }
+    }
+  }
+  Device& device = *parts_.modules.device();
+  const uint64_t element_bytes = e4m3 ? 1 : kHalfBytes;
+  PTXSMITH_ASSIGN_OR_RETURN(kept_, device.Allocate(elements * element_bytes, "kept weights"));
+  PTXSMITH_ASSIGN_OR_RETURN(kept_scales_,
+                            device.Allocate(e4m3 ? rows * sizeof(float) : 0, "kept scales"));
+  PTXSMITH_ASSIGN_OR_RETURN(Stream stream, device.NewStream());
+  StepBuilder builder(parts_.modules);
+  uint64_t at = 0, row = 0;
+  for (const Matrix* w : matrices) {
+    const uint64_t count = uint64_t{w->k} * w->n;
+    // To the end, so that a product may read the next matrix too.
+    Operand& operand = operands_[w->data.ptr];
+    operand.weights = BufferView(kept_).Slice(at, kept_.bytes() - at);
+    const BufferView half = e4m3 ? BufferView(scratch_.weights) : operand.weights;
+    PTXSMITH_RETURN_IF_ERROR(builder.Add("keep", BuildDequantize,
+                                         DequantizeSpec{w->type, QuantType::kF16, w->k, w->n},
+                                         {half, w->data}, BufferView()));
+    at += count * element_bytes;
+    if (!e4m3) continue;
+    operand.scales = BufferView(kept_scales_).Slice(row, kept_scales_.bytes() - row);
+    row += w->n * sizeof(float);
+    PTXSMITH_RETURN_IF_ERROR(builder.Add("keep", BuildQuantizeE4M3Rows,
+                                         QuantizeE4M3RowsSpec{w->k, w->n},
+                                         {operand.weights, operand.scales, half}, BufferView()));
+  }
+  PTXSMITH_RETURN_IF_ERROR(std::move(builder).Take().Enqueue(stream));
+  return stream.Synchronize();
 }
 
 absl::StatusOr<Step> PromptLowering::Lower(const StepShape& shape) {
@@ -187,42 +255,63 @@ absl::Status PromptStep::Layer(uint32_t index) {
   PTXSMITH_RETURN_IF_ERROR(Product("ffn_gate_up", {&w.gate, &w.up}, gate_up_, Result::kHalf));
   PTXSMITH_RETURN_IF_ERROR(builder_.Add("swiglu", BuildGluHalf, GluHalfSpec{w.gate.n, kOpen},
                                         {half_, gate_up_, rows_}, BufferView()));
+  PTXSMITH_RETURN_IF_ERROR(Activations("swiglu", w.gate.n));
   return Product("ffn_down", {&w.down}, x_, Result::kAdded);
 }
 
 absl::Status PromptStep::Norm(absl::string_view stage, const Matrix& norm) {
   RmsNormSpec spec{norm.k, kOpen, config_.rms_eps};
   spec.half = true;
-  return builder_.Add(stage, BuildRmsNorm, spec, {half_, x_, norm.data, rows_}, BufferView());
+  PTXSMITH_RETURN_IF_ERROR(
+      builder_.Add(stage, BuildRmsNorm, spec, {half_, x_, norm.data, rows_}, BufferView()));
+  return Activations(stage, norm.k);
+}
+
+absl::Status PromptStep::Activations(absl::string_view stage, uint32_t k) {
+  if (lowering_.weights_ != PromptWeights::kE4M3) return absl::OkStatus();
+  return builder_.Add(stage, BuildQuantizeE4M3Rows, QuantizeE4M3RowsSpec{k, kOpen},
+                      {lowering_.scratch_.e4m3, lowering_.scratch_.scales, half_, rows_},
+                      BufferView());
 }
 
 absl::Status PromptStep::Product(absl::string_view stage,
                                  std::initializer_list<const Matrix*> matrices, BufferView y,
                                  Result result) {
-  const BufferView half_weights = lowering_.scratch_.weights;
+  const Scratch& scratch = lowering_.scratch_;
   GemmProblem problem{.m = rows_, .n = 0, .k = (*matrices.begin())->k};
-  uint64_t at = 0;
-  for (const Matrix* w : matrices) {
-    const uint64_t bytes = uint64_t{w->k} * w->n * kHalfBytes;
-    PTXSMITH_RETURN_IF_ERROR(builder_.Add(stage, BuildDequantize,
-                                          DequantizeSpec{w->type, QuantType::kF16, w->k, w->n},
-                                          {half_weights.Slice(at, bytes), w->data}, BufferView()));
-    at += bytes;
-    problem.n += w->n;
+  for (const Matrix* w : matrices) problem.n += w->n;
+  Operand operand{scratch.weights, {}};
+  if (lowering_.weights_ != PromptWeights::kExpanded) {
+    operand = lowering_.operands_.at((*matrices.begin())->data.ptr);
+  } else {
+    uint64_t at = 0;
+    for (const Matrix* w : matrices) {
+      const uint64_t bytes = uint64_t{w->k} * w->n * kHalfBytes;
+      PTXSMITH_RETURN_IF_ERROR(
+          builder_.Add(stage, BuildDequantize, DequantizeSpec{w->type, QuantType::kF16, w->k, w->n},
+                       {operand.weights.Slice(at, bytes), w->data}, BufferView()));
+      at += bytes;
+    }
   }
   if (result == Result::kHalf) problem.output = GemmProblem::Output::kF16;
   problem.accumulate = result == Result::kAdded;
   const BufferView seen = result == Result::kHalf ? BufferView() : y;
   if (lowering_.gemm_ != nullptr) {
-    PTXSMITH_ASSIGN_OR_RETURN(BoundGemm gemm,
-                              lowering_.gemm_->Bind(problem, y, half_, half_weights));
+    BufferView x = half_;
+    if (lowering_.weights_ == PromptWeights::kE4M3) {
+      problem.input = GemmProblem::Input::kE4M3;
+      x = scratch.e4m3;
+    }
+    PTXSMITH_ASSIGN_OR_RETURN(
+        BoundGemm gemm,
+        lowering_.gemm_->Bind(problem, y, x, operand.weights, {scratch.scales, operand.scales}));
     builder_.AddProduct(stage, std::move(gemm), seen);
     return absl::OkStatus();
   }
   GemmHalfSpec spec = DefaultGemmHalfSpec(problem.k, problem.n, rows_, builder_.target());
   spec.residual = problem.accumulate;
   spec.half = result == Result::kHalf;
-  return builder_.Add(stage, BuildGemmHalf, spec, {y, half_weights, half_, rows_}, seen);
+  return builder_.Add(stage, BuildGemmHalf, spec, {y, operand.weights, half_, rows_}, seen);
 }
 
 absl::Status PromptStep::Attention(uint32_t index) {
@@ -242,8 +331,10 @@ absl::Status PromptStep::Attention(uint32_t index) {
                                         {keys, values, k_, v_, positions_, rows_}, BufferView()));
   PrefillAttentionSpec spec{c.head_count, c.head_count_kv, c.head_dim, context, kOpen};
   spec.tile = lowering_.AttentionTile();
-  return builder_.Add("attention", BuildPrefillAttention, spec,
-                      {half_, q_, keys, values, positions_, rows_}, BufferView());
+  PTXSMITH_RETURN_IF_ERROR(builder_.Add("attention", BuildPrefillAttention, spec,
+                                        {half_, q_, keys, values, positions_, rows_},
+                                        BufferView()));
+  return Activations("attention", lowering_.q_width());
 }
 
 absl::Status PromptStep::Head() {
@@ -267,7 +358,8 @@ absl::Status PromptStep::Head() {
 }  // namespace
 
 absl::StatusOr<std::unique_ptr<Lowering>> NewPromptLowering(const ModelParts& parts,
-                                                            std::shared_ptr<const DenseGemm> gemm) {
+                                                            std::shared_ptr<const DenseGemm> gemm,
+                                                            PromptWeights weights) {
   PTXSMITH_RETURN_IF_ERROR(parts.config.CheckPlainBlocks());
   const KvCache::Options& cache = parts.cache.options();
   if (cache.type != QuantType::kF16) return Unsupported("a cache of other than f16");
@@ -276,8 +368,9 @@ absl::StatusOr<std::unique_ptr<Lowering>> NewPromptLowering(const ModelParts& pa
     return Unsupported(absl::StrCat("a feed-forward length of ", parts.config.feed_forward_length,
                                     ", which is not a multiple of 8"));
   }
-  auto lowering = std::make_unique<PromptLowering>(parts, std::move(gemm));
+  auto lowering = std::make_unique<PromptLowering>(parts, std::move(gemm), weights);
   PTXSMITH_RETURN_IF_ERROR(lowering->Allocate());
+  PTXSMITH_RETURN_IF_ERROR(lowering->KeepWeights());
   return lowering;
 }
 

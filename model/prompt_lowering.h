@@ -4,7 +4,7 @@
 // part of the work.
 //
 //   PTXSMITH_ASSIGN_OR_RETURN(std::unique_ptr<Lowering> prompts,
-//                             NewPromptLowering(parts, library));
+//                             NewPromptLowering(parts, library, PromptWeights::kExpanded));
 //   PTXSMITH_ASSIGN_OR_RETURN(Step step, prompts->Lower({.rows = 512, .exact = false, ...}));
 //
 // On 2026-11-20, one H200, a layer of an 8B model in q4_k for 2048 tokens: products 1.33 ms, the
@@ -18,6 +18,7 @@
 #ifndef PTXSMITH_MODEL_PROMPT_LOWERING_H_
 #define PTXSMITH_MODEL_PROMPT_LOWERING_H_
 
+#include <cstdint>
 #include <memory>
 
 #include "absl/status/statusor.h"
@@ -26,10 +27,19 @@
 
 namespace ptxsmith {
 
-// Unimplemented names what of the model or its cache it does not compute. `gemm` computes the
-// products; null: generated kernels do.
+// What the products of prompts read.
+enum class PromptWeights : uint8_t {
+  kExpanded,  // f16, made of the file's weights again for every step
+  kHalf,      // f16, kept beside the file's: 2 bytes a weight
+  kE4M3,      // FP8 with a scale per row, kept: 1 byte a weight; activations are rounded to it too,
+              // so that the results differ more than by f16's roundings. By the library only.
+};
+
+// `gemm` computes the products; null: generated kernels do. Unimplemented names what of the model,
+// its cache or the weights asked for it does not compute.
 absl::StatusOr<std::unique_ptr<Lowering>> NewPromptLowering(const ModelParts& parts,
-                                                            std::shared_ptr<const DenseGemm> gemm);
+                                                            std::shared_ptr<const DenseGemm> gemm,
+                                                            PromptWeights weights);
 
 }  // namespace ptxsmith
 

@@ -2,11 +2,11 @@
 
 #include <algorithm>
 #include <limits>
+#include <numeric>
 #include <utility>
 
 #include "absl/strings/str_cat.h"
 #include "codegen/status_macros.h"
-#include "model/prompt_lowering.h"
 #include "ptx_templates/gemv_core.h"
 #include "ptx_templates/rope.h"
 
@@ -17,6 +17,8 @@ namespace {
 constexpr uint32_t kMaxPositions = 1 << 24;
 // Programs for prompts of so many lengths are kept; making one costs some milliseconds.
 constexpr size_t kMaxPromptPrograms = 8;
+
+uint32_t* Words(const HostBuffer& buffer) { return static_cast<uint32_t*>(buffer.data()); }
 
 }  // namespace
 
@@ -40,6 +42,7 @@ absl::StatusOr<std::unique_ptr<Transformer>> Transformer::Load(const GgufFile& f
                                                  " elements"));
   }
   if (options.batch == 0) return absl::InvalidArgumentError("a batch of 0 tokens");
+  if (options.slots == 0) return absl::InvalidArgumentError("a cache of 0 slots");
   Device& device = *cache.device();
   PTXSMITH_ASSIGN_OR_RETURN(Stream stream, device.NewStream());
   PTXSMITH_ASSIGN_OR_RETURN(Weights weights,
@@ -48,6 +51,8 @@ absl::StatusOr<std::unique_ptr<Transformer>> Transformer::Load(const GgufFile& f
   model->stream_ = std::move(stream);
   model->context_ = context;
   model->batch_ = std::min(options.batch, context);
+  model->lengths_.resize(options.slots);
+  model->ahead_slots_.reserve(std::min(options.slots, kMaxGemvTokens));
   PTXSMITH_RETURN_IF_ERROR(model->UploadRopeRates(device));
   PTXSMITH_RETURN_IF_ERROR(model->Prepare(cache, options));
   return model;
@@ -55,27 +60,39 @@ absl::StatusOr<std::unique_ptr<Transformer>> Transformer::Load(const GgufFile& f
 
 absl::Status Transformer::Prepare(ModuleCache& cache, const TransformerOptions& options) {
   Device& device = *cache.device();
+  profile_ = options.profile != nullptr ? options.profile : std::make_shared<GpuProfile>();
   graphs_ = device.debug().level < 2 && !device.debug().sync;
+  // Of batches and of prompts; logits are wanted of all rows of a batch.
+  const uint32_t logit_rows = std::min(std::max(batch_, slots()), kMaxGemvTokens);
   PTXSMITH_ASSIGN_OR_RETURN(
-      io_, StepIo::Allocate(device, config_, batch_, std::min(batch_, kMaxGemvTokens)));
+      io_, StepIo::Allocate(device, config_, std::max(batch_, logit_rows), logit_rows));
   PTXSMITH_ASSIGN_OR_RETURN(
       kv_cache_,
-      KvCache::Allocate(device, config_, {.context = context_, .type = options.kv_type}));
+      KvCache::Allocate(device, config_,
+                        {.context = context_, .slots = slots(), .type = options.kv_type}));
   PTXSMITH_RETURN_IF_ERROR(stream_.Fill(io_.pick_count(), 0));
 
-  PTXSMITH_ASSIGN_OR_RETURN(host_tokens_, device.AllocateHost(uint64_t{context_} * 4));
+  const uint64_t slot_count = slots();
+  PTXSMITH_ASSIGN_OR_RETURN(host_tokens_, device.AllocateHost(slot_count * context_ * 4));
   PTXSMITH_ASSIGN_OR_RETURN(host_positions_, device.AllocateHost(uint64_t{context_} * 4));
-  for (uint32_t i = 0; i < context_; ++i) static_cast<uint32_t*>(host_positions_.data())[i] = i;
-  PTXSMITH_ASSIGN_OR_RETURN(host_choices_, device.AllocateHost(kPickRing * sizeof(TokenId)));
+  std::iota(Words(host_positions_), Words(host_positions_) + context_, 0);
+  PTXSMITH_ASSIGN_OR_RETURN(host_slots_, device.AllocateHost(slot_count * batch_ * 4));
+  for (uint32_t slot = 0; slot < slots(); ++slot) {
+    std::fill_n(Words(host_slots_) + uint64_t{slot} * batch_, batch_, slot);
+  }
+  PTXSMITH_ASSIGN_OR_RETURN(host_batches_,
+                            device.AllocateHost(uint64_t{kPickRing} * 3 * logit_rows * 4));
+  PTXSMITH_ASSIGN_OR_RETURN(host_choices_,
+                            device.AllocateHost(uint64_t{kPickRing} * logit_rows * 4));
   PTXSMITH_ASSIGN_OR_RETURN(choice_stream_, device.NewStream());
   for (Choice& choice : choices_) {
     PTXSMITH_ASSIGN_OR_RETURN(choice.made, device.NewEvent());
     PTXSMITH_ASSIGN_OR_RETURN(choice.received, device.NewEvent());
   }
-  logits_.resize(config_.vocab_size);
+  logits_.resize(uint64_t{logit_rows} * config_.vocab_size);
 
-  const ModelParts parts{config_, weights_, kv_cache_, io_, rope_rates_, cache};
-  PTXSMITH_ASSIGN_OR_RETURN(lowering_, NewPlainLowering(parts));
+  const ModelParts parts{config_, weights_, kv_cache_, io_, rope_rates_, cache, *profile_};
+  PTXSMITH_ASSIGN_OR_RETURN(lowering_, NewLowering(options.lowering, parts));
   PTXSMITH_RETURN_IF_ERROR(PreparePrompts(parts, options));
   PTXSMITH_RETURN_IF_ERROR(MakeProgram({.logits = LogitRows::kNone}, &step_));
   PTXSMITH_RETURN_IF_ERROR(MakeProgram({.logits = LogitRows::kAll}, &step_logits_));
@@ -101,7 +118,8 @@ absl::Status Transformer::PreparePrompts(const ModelParts& parts,
       debug.log(absl::StrCat("prompts without cuBLASLt: ", opened.status().message()));
     }
   }
-  absl::StatusOr<std::unique_ptr<Lowering>> prompts = NewPromptLowering(parts, std::move(library));
+  absl::StatusOr<std::unique_ptr<Lowering>> prompts =
+      NewPromptLowering(parts, std::move(library), options.prompt_weights);
   if (prompts.ok()) {
     prompt_lowering_ = *std::move(prompts);
     dense_rows_ = options.dense_rows;
@@ -136,15 +154,15 @@ absl::Status Transformer::MakeProgram(const StepShape& shape, Program* program) 
   return RecordGraph(*program);
 }
 
-absl::Status Transformer::CheckRoom(uint32_t tokens) const {
-  if (tokens <= context_ - length_) return absl::OkStatus();
-  if (length_ == context_) {
+absl::Status Transformer::CheckRoom(uint32_t slot, uint32_t tokens) const {
+  const uint32_t room = context_ - lengths_[slot];
+  if (tokens <= room) return absl::OkStatus();
+  if (room == 0) {
     return absl::OutOfRangeError(
         absl::StrCat("the context of ", context_, " positions is full; ask for a larger one"));
   }
   return absl::OutOfRangeError(absl::StrCat("the prompt has ", tokens, " tokens; the context of ",
-                                            context_, " positions has room for ",
-                                            context_ - length_));
+                                            context_, " positions has room for ", room));
 }
 
 absl::Status Transformer::CheckTokens(absl::Span<const TokenId> tokens) const {
@@ -156,19 +174,24 @@ absl::Status Transformer::CheckTokens(absl::Span<const TokenId> tokens) const {
   return absl::OkStatus();
 }
 
+absl::Status Transformer::AwaitUploads() {
+  if (!rewound_) return absl::OkStatus();
+  rewound_ = false;
+  return stream_.Synchronize();
+}
+
 absl::Status Transformer::UploadInputs(absl::Span<const TokenId> tokens) {
-  if (rewound_) {
-    // Copies out of the places of these positions may still be under way.
-    PTXSMITH_RETURN_IF_ERROR(stream_.Synchronize());
-    rewound_ = false;
-  }
+  PTXSMITH_RETURN_IF_ERROR(AwaitUploads());
   const uint32_t rows = static_cast<uint32_t>(tokens.size());
-  TokenId* const place = static_cast<TokenId*>(host_tokens_.data()) + length_;
+  uint32_t* const place = Words(host_tokens_) + uint64_t{slot_} * context_ + length();
   std::copy(tokens.begin(), tokens.end(), place);
-  PTXSMITH_RETURN_IF_ERROR(stream_.CopyToDevice(io_.tokens(rows), place, uint64_t{rows} * 4));
-  return stream_.CopyToDevice(io_.positions(rows),
-                              static_cast<const uint32_t*>(host_positions_.data()) + length_,
-                              uint64_t{rows} * 4);
+  const uint64_t bytes = uint64_t{rows} * 4;
+  PTXSMITH_RETURN_IF_ERROR(stream_.CopyToDevice(io_.tokens(rows), place, bytes));
+  PTXSMITH_RETURN_IF_ERROR(
+      stream_.CopyToDevice(io_.positions(rows), Words(host_positions_) + length(), bytes));
+  if (slots() == 1) return absl::OkStatus();
+  return stream_.CopyToDevice(io_.slots(rows), Words(host_slots_) + uint64_t{slot_} * batch_,
+                              bytes);
 }
 
 absl::Status Transformer::Run(const Program& program) {
@@ -190,12 +213,14 @@ absl::Status Transformer::RunObserved(const ptxsmith::Step& step) {
 }
 
 absl::Status Transformer::Step(TokenId token, bool want_logits) {
-  PTXSMITH_RETURN_IF_ERROR(CheckRoom(1));
+  PTXSMITH_RETURN_IF_ERROR(CheckRoom(slot_, 1));
   PTXSMITH_RETURN_IF_ERROR(CheckTokens({&token, 1}));
+  ForgetPicks();
   PTXSMITH_RETURN_IF_ERROR(UploadInputs({&token, 1}));
   PTXSMITH_RETURN_IF_ERROR(Run(want_logits ? step_logits_ : step_));
   output_ = want_logits ? Output::kLogits : Output::kNothing;
-  ++length_;
+  output_rows_ = 1;
+  ++lengths_[slot_];
   return absl::OkStatus();
 }
 
@@ -215,9 +240,11 @@ absl::StatusOr<const Transformer::Program*> Transformer::PromptProgram(uint32_t 
 
 absl::Status Transformer::Prompt(absl::Span<const TokenId> tokens, bool want_logits,
                                  const std::function<bool()>& go_on) {
-  PTXSMITH_RETURN_IF_ERROR(CheckRoom(static_cast<uint32_t>(
-      std::min<size_t>(tokens.size(), std::numeric_limits<uint32_t>::max()))));
+  PTXSMITH_RETURN_IF_ERROR(
+      CheckRoom(slot_, static_cast<uint32_t>(
+                           std::min<size_t>(tokens.size(), std::numeric_limits<uint32_t>::max()))));
   PTXSMITH_RETURN_IF_ERROR(CheckTokens(tokens));
+  ForgetPicks();
   while (!tokens.empty() && (!go_on || go_on())) {
     const absl::Span<const TokenId> piece = tokens.first(std::min<size_t>(batch_, tokens.size()));
     tokens.remove_prefix(piece.size());
@@ -231,7 +258,8 @@ absl::Status Transformer::Prompt(absl::Span<const TokenId> tokens, bool want_log
     PTXSMITH_RETURN_IF_ERROR(UploadInputs(piece));
     PTXSMITH_RETURN_IF_ERROR(Run(*program));
     output_ = logits ? Output::kLogits : Output::kNothing;
-    length_ += rows;
+    output_rows_ = 1;
+    lengths_[slot_] += rows;
   }
   return absl::OkStatus();
 }
@@ -240,36 +268,66 @@ absl::StatusOr<absl::Span<const float>> Transformer::Logits() {
   if (output_ == Output::kNothing) {
     return absl::FailedPreconditionError("the last step was run without logits");
   }
-  PTXSMITH_RETURN_IF_ERROR(
-      stream_.CopyToHost(logits_.data(), io_.logits(1), logits_.size() * sizeof(float)));
+  const BufferView logits = io_.logits(output_rows_);
+  PTXSMITH_RETURN_IF_ERROR(stream_.CopyToHost(logits_.data(), logits, logits.bytes));
   PTXSMITH_RETURN_IF_ERROR(stream_.Synchronize());
-  return absl::MakeConstSpan(logits_);
+  return absl::MakeConstSpan(logits_).first(logits.bytes / sizeof(float));
 }
 
 absl::Status Transformer::Pick() {
+  if (output_ == Output::kChoice) return absl::OkStatus();
   if (output_ == Output::kNothing) {
     return absl::FailedPreconditionError("the last step was run without logits");
   }
-  if (output_ == Output::kChoice) return absl::OkStatus();
+  if (output_ == Output::kBatch) {
+    return absl::FailedPreconditionError("the last step was one of several sequences");
+  }
   // After a prompt the first row is not the last token.
-  PTXSMITH_RETURN_IF_ERROR(stream_.CopyToDevice(
-      io_.positions(1), static_cast<const uint32_t*>(host_positions_.data()) + length_ - 1, 4));
+  PTXSMITH_RETURN_IF_ERROR(
+      stream_.CopyToDevice(io_.positions(1), Words(host_positions_) + length() - 1, 4));
   PTXSMITH_RETURN_IF_ERROR(Run(pick_));
   output_ = Output::kChoice;
-  return SendPick();
+  return SendPicks(1);
 }
 
-absl::Status Transformer::SendPick() {
+absl::Status Transformer::SendPicks(uint32_t rows) {
   const uint32_t place = choices_made_ % kPickRing;
   Choice& choice = choices_[place];
+  choice.rows = rows;
   PTXSMITH_RETURN_IF_ERROR(choice.made.Record(stream_));
   PTXSMITH_RETURN_IF_ERROR(choice.made.Wait(choice_stream_));
-  PTXSMITH_RETURN_IF_ERROR(choice_stream_.CopyToHost(
-      static_cast<TokenId*>(host_choices_.data()) + place,
-      io_.pick_log().Slice(place * sizeof(TokenId), sizeof(TokenId)), sizeof(TokenId)));
+  const uint64_t bytes = uint64_t{rows} * sizeof(TokenId);
+  PTXSMITH_RETURN_IF_ERROR(
+      choice_stream_.CopyToHost(Words(host_choices_) + uint64_t{place} * io_.logit_rows(),
+                                io_.pick_log().Slice(place * bytes, bytes), bytes));
   PTXSMITH_RETURN_IF_ERROR(choice.received.Record(choice_stream_));
   ++choices_made_;
   return absl::OkStatus();
+}
+
+absl::StatusOr<absl::Span<const TokenId>> Transformer::ReceivePicks() {
+  if (choices_read_ == choices_made_) {
+    return absl::FailedPreconditionError("every choice has been asked for");
+  }
+  const uint32_t place = choices_read_ % kPickRing;
+  PTXSMITH_RETURN_IF_ERROR(choices_[place].received.Await());
+  ++choices_read_;
+  ahead_ = std::min(ahead_, choices_made_ - choices_read_);
+  return absl::MakeConstSpan(Words(host_choices_) + uint64_t{place} * io_.logit_rows(),
+                             choices_[place].rows);
+}
+
+absl::Status Transformer::CheckUnreadPicks() const {
+  // One place is for the choice that a first greedy step makes before its own.
+  if (choices_made_ - choices_read_ + 1 < kPickRing) return absl::OkStatus();
+  return absl::FailedPreconditionError(
+      absl::StrCat(choices_made_ - choices_read_, " choices have not been asked for"));
+}
+
+void Transformer::ForgetPicks() {
+  if (choices_read_ != choices_made_) rewound_ = true;
+  choices_read_ = choices_made_;
+  ahead_ = 0;
 }
 
 absl::StatusOr<TokenId> Transformer::Greedy() {
@@ -279,43 +337,45 @@ absl::StatusOr<TokenId> Transformer::Greedy() {
 }
 
 absl::Status Transformer::StepGreedy() {
-  PTXSMITH_RETURN_IF_ERROR(CheckRoom(1));
-  if (choices_made_ - choices_read_ + 1 >= kPickRing) {
-    return absl::FailedPreconditionError(
-        absl::StrCat(choices_made_ - choices_read_, " choices have not been asked for"));
-  }
+  PTXSMITH_RETURN_IF_ERROR(CheckRoom(slot_, 1));
+  PTXSMITH_RETURN_IF_ERROR(CheckUnreadPicks());
   PTXSMITH_RETURN_IF_ERROR(Pick());
   PTXSMITH_RETURN_IF_ERROR(Run(decode_));
-  PTXSMITH_RETURN_IF_ERROR(SendPick());
-  ++length_;
+  PTXSMITH_RETURN_IF_ERROR(SendPicks(1));
+  ++lengths_[slot_];
   ++ahead_;
+  ahead_slots_.assign(1, slot_);
   return absl::OkStatus();
 }
 
 absl::StatusOr<TokenId> Transformer::NextGreedy() {
-  if (choices_read_ == choices_made_) {
-    return absl::FailedPreconditionError("every choice has been asked for");
-  }
-  const uint32_t place = choices_read_ % kPickRing;
-  PTXSMITH_RETURN_IF_ERROR(choices_[place].received.Await());
-  last_choice_ = static_cast<const TokenId*>(host_choices_.data())[place];
-  ++choices_read_;
-  ahead_ = std::min(ahead_, choices_made_ - choices_read_);
-  return last_choice_;
+  PTXSMITH_ASSIGN_OR_RETURN(const absl::Span<const TokenId> choice, ReceivePicks());
+  return last_choice_ = choice[0];
 }
 
 void Transformer::DropAhead() {
-  choices_read_ = choices_made_;
-  if (ahead_ == 0) return;
-  length_ -= ahead_;
-  ahead_ = 0;
+  if (ahead_ > 0) {
+    for (const uint32_t slot : ahead_slots_) lengths_[slot] -= ahead_;
+    output_ = Output::kNothing;
+  }
+  ForgetPicks();
+}
+
+absl::Status Transformer::Rewind(uint32_t length) {
+  DropAhead();
+  if (length > this->length()) {
+    return absl::OutOfRangeError(
+        absl::StrCat("cannot rewind to position ", length, ": the sequence has ", this->length()));
+  }
+  lengths_[slot_] = length;
   rewound_ = true;
   output_ = Output::kNothing;
+  return absl::OkStatus();
 }
 
 void Transformer::Reset() {
   DropAhead();
-  length_ = 0;
+  lengths_[slot_] = 0;
   rewound_ = true;
   output_ = Output::kNothing;
 }

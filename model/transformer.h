@@ -29,6 +29,7 @@
 #include "model/config.h"
 #include "model/gguf.h"
 #include "model/lowering.h"
+#include "model/prompt_lowering.h"
 #include "model/step.h"
 #include "model/step_memory.h"
 #include "model/token.h"
@@ -48,12 +49,16 @@ enum class Products : uint8_t {
 
 struct TransformerOptions {
   uint32_t context = 0;   // positions of the cache; 0: what the model was trained for
+  uint32_t slots = 1;     // sequences that the cache holds
   uint32_t batch = 2048;  // tokens of a prompt that are run at once, at most
   Products products = Products::kAuto;
   // Expanding the weights costs the same for any number of tokens. On an H200 (2026-11-20) with
   // 14336 x 4096 weights in q4_k: 44 us and 35 for the product of 64 tokens, gemm 105 us.
   uint32_t dense_rows = 48;
+  PromptWeights prompt_weights = PromptWeights::kExpanded;  // of those products
   QuantType kv_type = QuantType::kF16;
+  LoweringChoice lowering = LoweringChoice::kAuto;
+  std::shared_ptr<const GpuProfile> profile;  // of the device, when it was tuned; null: by rules
   Weights::Progress progress;
 };
 
@@ -61,12 +66,20 @@ struct TransformerOptions {
 using StepObserver =
     std::function<absl::Status(const StepKernel& kernel, absl::Span<const float> result)>;
 
+// A token of one of several sequences.
+struct SlotToken {
+  uint32_t slot;
+  TokenId token;
+};
+
 class Transformer {
  public:
   // Errors as of ModelConfig and Weights; InvalidArgument when `context` exceeds the model's
   // or what kernels support.
   static absl::StatusOr<std::unique_ptr<Transformer>> Load(const GgufFile& file, ModuleCache& cache,
                                                            const TransformerOptions& options);
+
+  // --- One sequence: the selected one. ---
 
   // Runs `token` at position length(), which then grows by one. OutOfRange when the context is
   // full, InvalidArgument for a token beyond the vocabulary; both leave everything as it was.
@@ -80,8 +93,8 @@ class Transformer {
   absl::Status Prompt(absl::Span<const TokenId> tokens, bool want_logits,
                       const std::function<bool()>& go_on = nullptr);
 
-  // Of the last token run, for which they must have been wanted. Waits for the device. The span is
-  // valid until the next call.
+  // Of the last token run, for which they must have been wanted; of a batch those of every row.
+  // Waits for the device. The span is valid until the next call.
   absl::StatusOr<absl::Span<const float>> Logits();
   // The index of the largest of them, found on the device: four bytes travel.
   absl::StatusOr<TokenId> Greedy();
@@ -93,16 +106,43 @@ class Transformer {
   // The oldest choice that has not been asked for. Waits for it.
   absl::StatusOr<TokenId> NextGreedy();
   // Takes back the steps whose choices have not been asked for: length() is as if they had not
-  // been run, and there are no logits.
+  // been run, and there are no logits. Other steps than greedy ones forget these choices, but keep
+  // the positions.
   void DropAhead();
 
+  // Runs up to 32 tokens in one pass and returns the likeliest token after each of them, bit for
+  // bit what single steps of these kernels give: so a draft is checked, and Rewind() drops what was
+  // wrong of it. Waits for the device. The span is valid until the next call.
+  absl::StatusOr<absl::Span<const TokenId>> Verify(absl::Span<const TokenId> tokens);
+
+  // Forgets the positions from `length` on. OutOfRange beyond length().
+  absl::Status Rewind(uint32_t length);
   // Forgets all positions.
   void Reset();
+
+  // --- Several sequences. ---
+
+  uint32_t slots() const { return static_cast<uint32_t>(lengths_.size()); }
+  // Whose sequence the calls above are about, 0 at first. OutOfRange when there is no such slot.
+  absl::Status Select(uint32_t slot);
+
+  // Runs one token of each of up to 32 sequences, each at the length of its own, in one pass, and
+  // chooses the next tokens. A row's result does not depend on the others. InvalidArgument names a
+  // row whose slot is not there or twice; other errors as of Step.
+  absl::Status StepBatch(absl::Span<const SlotToken> rows);
+  // The same sequences again, each with the token chosen for it: one graph launch.
+  absl::Status StepBatchGreedy();
+  // The oldest choices of a batch that have not been asked for, by row. Waits for them. The span is
+  // valid until kPickRing further batches.
+  absl::StatusOr<absl::Span<const TokenId>> NextBatch();
+
+  // --- Both. ---
 
   // From here on steps run kernel by kernel and show their results; empty: no more.
   void SetObserver(StepObserver observer) { observer_ = std::move(observer); }
 
-  uint32_t length() const { return length_; }    // positions filled
+  uint32_t length() const { return lengths_[slot_]; }  // positions filled
+  uint32_t length(uint32_t slot) const { return lengths_[slot]; }
   uint32_t context() const { return context_; }  // positions there are
   const ModelConfig& config() const { return config_; }
   const Lowering& lowering() const { return *lowering_; }
@@ -114,8 +154,9 @@ class Transformer {
   uint64_t weight_bytes() const { return weights_.bytes(); }
   const KvCache& kv_cache() const { return kv_cache_; }
   Stream& stream() { return stream_; }
-  // The launches of a decoding step with its choice, for reports.
-  const ptxsmith::Step& decode_step() const { return decode_.step; }
+  // The launches of a decoding step up to its logits, for reports. Run again it writes what it
+  // wrote before.
+  const ptxsmith::Step& decode_step() const { return step_logits_.step; }
 
  private:
   // A step and, when it is run often, its graph.
@@ -132,25 +173,34 @@ class Transformer {
   absl::Status RecordGraph(Program& program);
   absl::Status MakeProgram(const StepShape& shape, Program* program);
 
-  absl::Status CheckRoom(uint32_t tokens) const;
+  absl::Status CheckRoom(uint32_t slot, uint32_t tokens) const;
   absl::Status CheckTokens(absl::Span<const TokenId> tokens) const;
   // Puts tokens at length() into the inputs of the next step.
   absl::Status UploadInputs(absl::Span<const TokenId> tokens);
   absl::StatusOr<const Program*> PromptProgram(uint32_t rows, bool want_logits);
   absl::Status Run(const Program& program);
   absl::Status RunObserved(const ptxsmith::Step& step);
+  absl::StatusOr<const Program*> BatchProgram(uint32_t rows);
+  absl::Status UploadBatch(absl::Span<const SlotToken> rows);
+  // Waits for copies out of places that are about to be used again.
+  absl::Status AwaitUploads();
   // Chooses from the logits of the last step, unless that was done.
   absl::Status Pick();
-  // Lets the choice just enqueued travel to the host.
-  absl::Status SendPick();
+  // Lets the choices just enqueued travel to the host.
+  absl::Status SendPicks(uint32_t rows);
+  absl::StatusOr<absl::Span<const TokenId>> ReceivePicks();
+  absl::Status CheckUnreadPicks() const;
+  void ForgetPicks();
 
   ModelConfig config_;
   Weights weights_;
   uint32_t context_ = 0;
   uint32_t batch_ = 0;
-  uint32_t length_ = 0;
+  std::vector<uint32_t> lengths_;  // by slot
+  uint32_t slot_ = 0;
   bool graphs_ = true;  // debugging wants to see each launch
 
+  std::shared_ptr<const GpuProfile> profile_;
   StepIo io_;
   KvCache kv_cache_;
   Buffer rope_rates_;
@@ -163,29 +213,37 @@ class Transformer {
   Program decode_;              // one token from the device, and the choice of the next
   Program pick_;                // the choice alone
   std::map<std::pair<uint32_t, bool>, Program> prompts_;  // by rows and whether logits are wanted
+  std::map<uint32_t, Program> batches_;                   // by rows
+  const Program* batch_program_ = nullptr;                // of the last batch
 
-  // Inputs on their way to the device, one place per position: a step need not wait for the copies
-  // of the steps before it.
-  HostBuffer host_tokens_, host_positions_;
-  bool rewound_ = false;  // positions may be taken a second time
+  // Inputs on their way to the device, one place per slot and position, or per choice: a step need
+  // not wait for the copies of the steps before it.
+  HostBuffer host_tokens_;     // [slots][context]
+  HostBuffer host_positions_;  // [context], each its own index
+  HostBuffer host_slots_;      // [slots][batch], each its own slot
+  HostBuffer host_batches_;    // [kPickRing][3][rows]: tokens, positions, slots
+  bool rewound_ = false;       // places may be taken a second time
 
   // Choices: `made` on the device, `read` by the caller. The stream beside the steps takes them to
   // the host without making the next step wait.
   struct Choice {
     Event made;      // on stream_
     Event received;  // on choice_stream_
+    uint32_t rows = 0;
   };
   Stream choice_stream_;
   std::array<Choice, kPickRing> choices_;
-  HostBuffer host_choices_;  // kPickRing tokens
+  HostBuffer host_choices_;  // [kPickRing][rows]
   uint32_t choices_made_ = 0;
   uint32_t choices_read_ = 0;
-  uint32_t ahead_ = 0;  // steps whose choices have not been read
+  uint32_t ahead_ = 0;                 // steps whose choices have not been read,
+  std::vector<uint32_t> ahead_slots_;  // ... and whose positions they have taken
   TokenId last_choice_ = 0;
 
   // What the device holds of the last token run.
-  enum class Output { kNothing, kLogits, kChoice };
+  enum class Output { kNothing, kLogits, kChoice, kBatch };
   Output output_ = Output::kNothing;
+  uint32_t output_rows_ = 1;
 
   StepObserver observer_;
   std::vector<float> logits_;

@@ -8,12 +8,13 @@
 #include "absl/strings/str_cat.h"
 #include "codegen/status_macros.h"
 #include "ptx_templates/decoder.h"
+#include "runtime/staged_upload.h"
 
 namespace ptxsmith {
 namespace {
 
 constexpr uint64_t kAlignment = 256;   // of each tensor in the arena
-constexpr uint64_t kChunk = 64 << 20;  // bytes per upload, so that progress moves
+constexpr uint64_t kChunk = 32 << 20;  // bytes per upload, so that progress moves
 
 }  // namespace
 
@@ -91,13 +92,15 @@ class WeightPlan {
   // Uploads everything and gives each matrix its address.
   absl::Status Upload(const Buffer& arena, Stream& stream, const Weights::Progress& progress) {
     for (const View& v : views_) v.matrix->data = BufferView(arena).Slice(v.offset, v.bytes);
+    PTXSMITH_ASSIGN_OR_RETURN(
+        StagedUpload upload,
+        StagedUpload::Create(*stream.device(), stream, std::min(kChunk, arena.bytes())));
     uint64_t done = 0;
     for (const Placement& p : placements_) {
       const BufferView place = BufferView(arena).Slice(p.offset, p.data.size());
       for (uint64_t at = 0; at < p.data.size(); at += kChunk) {
         const uint64_t bytes = std::min<uint64_t>(kChunk, p.data.size() - at);
-        PTXSMITH_RETURN_IF_ERROR(
-            stream.CopyToDevice(place.Slice(at, bytes), p.data.data() + at, bytes));
+        PTXSMITH_RETURN_IF_ERROR(upload.Copy(place.Slice(at, bytes), p.data.data() + at, bytes));
         done += bytes;
         if (progress) progress(done, bytes_);
       }

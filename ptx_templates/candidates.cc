@@ -8,7 +8,9 @@
 namespace ptxsmith {
 namespace {
 
-constexpr uint32_t kLargestGemv = 8;     // tokens; beyond, gemm: a guess, a tuner measures
+// Tokens. Beyond, gemm: a guess, a tuner measures. Nor is gemv a candidate then: with a sum for
+// each token ptxas 13.0 spills (sm_75 up to 32 bytes of 12 types at 32 tokens, sm_120 8 at 16).
+constexpr uint32_t kLargestGemv = 8;
 constexpr uint32_t kWarpsToFill = 2048;  // 16 for each of the 132 SMs of an H200
 constexpr uint32_t kWarpsPerBlock = 16;  // at most; more leave few registers to each
 
@@ -70,7 +72,7 @@ GemmSpec DefaultGemmSpec(const GemvProblem& p) {
 GemmHalfSpec DefaultGemmHalfSpec(uint32_t k, uint32_t n, uint32_t m, const Target& target) {
   constexpr uint32_t kBlocks = 128;
   GemmHalfSpec spec{k, n, std::nullopt};
-  spec.depth = k % 64 == 0 ? 64 : 32;
+  spec.depth = k % 64 == 0 && target.sm >= 80 ? 64 : 32;
   const auto blocks = [&](uint32_t token_warps, uint32_t row_warps) {
     return ((m - 1) / (64 * token_warps) + 1) * uint64_t{(n - 1) / (64 * row_warps) + 1};
   };
@@ -89,9 +91,9 @@ GemmHalfSpec DefaultGemmHalfSpec(uint32_t k, uint32_t n, uint32_t m, const Targe
 std::vector<std::string> GemvCandidates(const GemvProblem& problem, const Target& target) {
   std::vector<std::string> keys;
   if (!Fits(problem)) return keys;
-  if (problem.m <= kMaxGemvTokens) {
-    const GemvSpec start = DefaultGemvSpec(problem);
-    ForEachShape(problem, start, [&](GemvSpec spec) {
+  const GemvSpec gemv = DefaultGemvSpec(problem);
+  if (problem.m <= kLargestGemv) {
+    ForEachShape(problem, gemv, [&](GemvSpec spec) {
       keys.push_back(KeyOf(spec, target));
       // All activations in shared memory where they fit beside other blocks: in the static limit.
       spec.stage = (Units(problem) + spec.warps_per_output - 1) / spec.warps_per_output *
@@ -100,14 +102,14 @@ std::vector<std::string> GemvCandidates(const GemvProblem& problem, const Target
       const bool shared = spec.outputs_per_block > 1 && bytes <= target.limits().static_shared;
       if (shared) keys.push_back(KeyOf(spec, target));
     });
-    if (DecoderFor(problem.quant).packed != nullptr) {
-      GemvQ8_1Spec spec{problem.quant, problem.k, problem.n};
-      spec.m = problem.m;
-      spec.warps_per_output = start.warps_per_output;
-      spec.outputs_per_block = start.outputs_per_block;
-      spec.unroll = start.unroll;
-      ForEachShape(problem, spec, [&](const GemvQ8_1Spec& s) { keys.push_back(KeyOf(s, target)); });
-    }
+  }
+  if (problem.m <= kMaxGemvTokens && DecoderFor(problem.quant).packed != nullptr) {
+    GemvQ8_1Spec spec{problem.quant, problem.k, problem.n};
+    spec.m = problem.m;
+    spec.warps_per_output = gemv.warps_per_output;
+    spec.outputs_per_block = gemv.outputs_per_block;
+    spec.unroll = gemv.unroll;
+    ForEachShape(problem, spec, [&](const GemvQ8_1Spec& s) { keys.push_back(KeyOf(s, target)); });
   }
   if (problem.m > 1) {
     const GemmSpec start = DefaultGemmSpec(problem);

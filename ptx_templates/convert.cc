@@ -26,14 +26,17 @@ void Narrow(QuantType to, uint32_t width, const In<F32>& x, const Out<U16>& y, c
   }
 }
 
-// The same; y is f32.
-void Widen(QuantType from, uint32_t width, const In<U16>& x, const Out<F32>& y, const Val<U32>& i) {
+// The same times *scale, if there is one; y is f32.
+void Widen(QuantType from, uint32_t width, const In<U16>& x, const std::optional<In<F32>>& scale,
+           const Out<F32>& y, const Val<U32>& i) {
+  const auto scaled = [&](const Val<F32>& v) { return scale ? v * scale->Load(0) : v; };
   if (width == 1) {
-    y.Store(i, Unpack(from, x.Load(i))[0]);
+    y.Store(i, scaled(Unpack(from, x.Load(i))[0]));
   } else {
     const auto [first, second] = x.As<U32>().Load<2>(i / 2);
     const Vec<F32, 2> low = Unpack(from, first), high = Unpack(from, second);
-    y.Store<4>(i, Vec<F32, 4>({low[0], low[1], high[0], high[1]}));
+    const Vec<F32, 4> all({low[0], low[1], high[0], high[1]});
+    y.Store<4>(i, MakeVec<4>([&](size_t j) { return scaled(all[j]); }));
   }
 }
 
@@ -47,8 +50,11 @@ absl::StatusOr<KernelSpec> BuildConvert(const ConvertSpec& spec, const Target& t
                                                    ",to=", ToString(spec.to),
                                                    ": exactly one of them must be f32"));
   }
+  if (narrow && spec.scale) {
+    return absl::InvalidArgumentError("convert: scale=1 is for widening: from must not be f32");
+  }
   KernelBuilder k(KeyOf(spec, target), ConvertSpec::kFamily, target);
-  const SizeExpr count = spec.n ? SizeExpr(*spec.n) : SizeExpr::Param(2);
+  const SizeExpr count = spec.n ? SizeExpr(*spec.n) : SizeExpr::Param(spec.scale ? 3 : 2);
   const uint32_t width = spec.n && *spec.n % 4 == 0 ? 4 : 1;
   k.Launch({.block = {spec.threads, 1, 1},
             .grid = {CeilDiv(count, uint64_t{spec.threads} * width), 1, 1}});
@@ -65,8 +71,10 @@ absl::StatusOr<KernelSpec> BuildConvert(const ConvertSpec& spec, const Target& t
   } else {
     const auto y = k.Param<Out<F32>>("y", {.count = count});
     const auto x = k.Param<In<U16>>("x", {.count = count});
+    std::optional<In<F32>> scale;
+    if (spec.scale) scale = k.Param<In<F32>>("scale", {.count = 1});
     for_elements(k.ParamDim("n", spec.n),
-                 [&](const Val<U32>& i) { Widen(spec.from, width, x, y, i); });
+                 [&](const Val<U32>& i) { Widen(spec.from, width, x, scale, y, i); });
   }
   return std::move(k).Finish();
 }
@@ -82,6 +90,9 @@ std::vector<ConvertSpec> ConvertVariants() {
       variants.push_back({from, to, std::nullopt, 512});
     }
   }
+  variants.push_back({QuantType::kF16, kF32, 4096, 256, true});
+  variants.push_back({QuantType::kF16, kF32, 1002, 64, true});
+  variants.push_back({QuantType::kBF16, kF32, std::nullopt, 128, true});
   return variants;
 }
 

@@ -25,9 +25,7 @@ class Operands {
  public:
   Operands(KernelBuilder& k, const char* name, const GemmHalfSpec& spec, const In<F16>& matrix,
            uint32_t rows, const Val<U32>& first, const Dim& end, const Dim& columns)
-      : k_(k),
-        rows_(rows),
-        depth_(spec.depth),
+      : depth_(spec.depth),
         stage_(rows * (spec.depth + kPad)),
         halves_(k.SharedArray<F16>(name, spec.stages * stage_)) {
     const uint32_t threads = kWarpLanes * spec.token_warps * spec.row_warps;
@@ -58,8 +56,7 @@ class Operands {
     Val<U32> to;   // in a stage
   };
 
-  KernelBuilder& k_;
-  const uint32_t rows_, depth_, stage_;
+  const uint32_t depth_, stage_;
   const Shared<F16> halves_;
   std::vector<Piece> pieces_;
 };
@@ -179,6 +176,11 @@ absl::StatusOr<KernelSpec> BuildGemmHalf(const GemmHalfSpec& spec, const Target&
   if (spec.k && *spec.k % spec.depth != 0) {
     return absl::InvalidArgumentError(
         absl::StrCat("gemm_half: k=", *spec.k, " is not a multiple of depth=", spec.depth));
+  }
+  if (spec.depth == 64 && target.sm < 80) {
+    // ptxas 13.0 spills: without cp.async the copies pass through registers.
+    return absl::FailedPreconditionError(
+        absl::StrCat("gemm_half: depth=64 needs sm_80, the target is ", target.sm_name()));
   }
   if (spec.half && spec.residual) {
     return absl::InvalidArgumentError("gemm_half: residual=1 adds to f32, half=1 is f16");

@@ -6,7 +6,7 @@ namespace {
 constexpr absl::string_view kExact = "integer dot products are exact, the scales in f32";
 constexpr absl::string_view kTensorCores = "tensor cores with weights and activations in f16";
 constexpr absl::string_view kOneKernel = "one kernel for every length; positions are in memory";
-constexpr absl::string_view kFp8 = "part of the 8-bit floating-point path, which is not written";
+constexpr absl::string_view kScaleInMemory = "the scale is in device memory";
 
 constexpr OriginalKernel kKernels[] = {
     // One token, q4_k.
@@ -80,11 +80,11 @@ constexpr OriginalKernel kKernels[] = {
     {"Q6KDequant", "dequantize:quant=q6_k,to=f32", ""},
     {"f32_to_f16", "convert:from=f32,to=f16", ""},
     {"f16_to_f32", "convert:from=f16,to=f32", ""},
-    {"f16_to_f32_act_scaled", "", kFp8},
-    {"f32_to_e4m3", "", kFp8},
-    {"f32_to_e4m3_scaled", "", kFp8},
-    {"f32_to_e4m3_device_scaled", "", kFp8},
-    {"absmax_reduce", "", kFp8},
+    {"f16_to_f32_act_scaled", "convert:from=f16,to=f32,scale=1", kScaleInMemory},
+    {"f32_to_e4m3", "quantize_e4m3", "nothing but NaN becomes NaN"},
+    {"f32_to_e4m3_scaled", "quantize_e4m3:scaling=factor", kScaleInMemory},
+    {"f32_to_e4m3_device_scaled", "quantize_e4m3:scaling=absmax", ""},
+    {"absmax_reduce", "absmax", ""},
     // Norms and elementwise kernels.
     {"RmsNorm", "rms_norm:threads=32", ""},
     {"VectorizedRmsNorm", "rms_norm", ""},

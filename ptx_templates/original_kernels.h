@@ -15,10 +15,9 @@ namespace ptxsmith {
 
 struct OriginalKernel {
   absl::string_view name;  // its enumerator in realizar's KernelType, or the name in its PTX
-  // A key of ours, its sizes open; several, joined by " + ", when ours takes several launches;
-  // empty: there is none yet.
+  // A key of ours, its sizes open; several, joined by " + ", when ours takes several launches.
   absl::string_view keys;
-  absl::string_view remark;  // what is different, or why there is none
+  absl::string_view remark;  // what is different
 };
 
 absl::Span<const OriginalKernel> OriginalKernels();

@@ -5,6 +5,7 @@
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_join.h"
 #include "codegen/status_macros.h"
+#include "ptx_templates/absmax.h"
 #include "ptx_templates/advance.h"
 #include "ptx_templates/argmax.h"
 #include "ptx_templates/attention.h"
@@ -23,10 +24,16 @@
 #include "ptx_templates/kv_append.h"
 #include "ptx_templates/layer_norm.h"
 #include "ptx_templates/prefill_attention.h"
+#include "ptx_templates/quantize_e4m3.h"
+#include "ptx_templates/quantize_e4m3_rows.h"
 #include "ptx_templates/quantize_q8_1.h"
+#include "ptx_templates/read_stream.h"
 #include "ptx_templates/rms_norm.h"
 #include "ptx_templates/rope.h"
 #include "ptx_templates/softmax.h"
+#include "ptx_templates/tiles/decode_token.h"
+#include "ptx_templates/tiles/gemv_tiles.h"
+#include "ptx_templates/tiles/repack.h"
 #include "ptx_templates/top_k.h"
 
 namespace ptxsmith {
@@ -55,7 +62,12 @@ constexpr Family kFamilies[] = {
     MakeFamily<GateUpSpec, BuildGateUp, GateUpVariants>(),
     MakeFamily<GemmSpec, BuildGemm, GemmVariants>(),
     MakeFamily<GemmHalfSpec, BuildGemmHalf, GemmHalfVariants>(),
+    MakeFamily<ReadStreamSpec, BuildReadStream, ReadStreamVariants>(),
+    MakeFamily<RepackSpec, BuildRepack, RepackVariants>(),
+    MakeFamily<DecodeTokenSpec, BuildDecodeToken, DecodeTokenVariants>(),
+    MakeFamily<GemvTilesSpec, BuildGemvTiles, GemvTilesVariants>(),
     MakeFamily<QuantizeQ8_1Spec, BuildQuantizeQ8_1, QuantizeQ8_1Variants>(),
+    MakeFamily<QuantizeE4M3RowsSpec, BuildQuantizeE4M3Rows, QuantizeE4M3RowsVariants>(),
     MakeFamily<DequantizeSpec, BuildDequantize, DequantizeVariants>(),
     MakeFamily<RmsNormSpec, BuildRmsNorm, RmsNormVariants>(),
     MakeFamily<LayerNormSpec, BuildLayerNorm, LayerNormVariants>(),
@@ -80,6 +92,8 @@ constexpr Family kFamilies[] = {
     MakeFamily<AdvanceSpec, BuildAdvance, AdvanceVariants>(),
     MakeFamily<TopKSpec, BuildTopK, TopKVariants>(),
     MakeFamily<ConvertSpec, BuildConvert, ConvertVariants>(),
+    MakeFamily<QuantizeE4M3Spec, BuildQuantizeE4M3, QuantizeE4M3Variants>(),
+    MakeFamily<AbsmaxSpec, BuildAbsmax, AbsmaxVariants>(),
 };
 
 }  // namespace

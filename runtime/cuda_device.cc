@@ -25,10 +25,19 @@ class CudaDevice : public Device {
   explicit CudaDevice(std::shared_ptr<const DriverApi> api) { context_.api = std::move(api); }
   ~CudaDevice() override;
   absl::Status Init(int ordinal);
+  absl::Status Adopt(CUcontext context);
 
   const DeviceProfile& profile() const override { return profile_; }
+  bool lost() const override { return context_.lost(); }
   absl::StatusOr<std::shared_ptr<const Module>> Load(const KernelSpec& spec) override {
-    return CudaModule::Load(shared_from_this(), context_, spec);
+    return CudaModule::Load(shared_from_this(), context_, spec, kOptimizeFully);
+  }
+  absl::StatusOr<std::shared_ptr<const Module>> LoadUnoptimized(const KernelSpec& spec) override {
+    return CudaModule::Load(shared_from_this(), context_, spec, kOptimizeNothing);
+  }
+  absl::StatusOr<std::shared_ptr<const Module>> LoadCubin(const KernelSpec& spec,
+                                                          absl::string_view cubin) override {
+    return CudaModule::LoadCubin(shared_from_this(), context_, spec, cubin);
   }
 
   absl::Status RawEnterContext() override { return context_.MakeCurrent(); }
@@ -118,6 +127,7 @@ class CudaDevice : public Device {
   absl::Status FillProfile(int ordinal);
 
   CudaContext context_;
+  bool adopted_ = false;  // the context is the host program's
   DeviceProfile profile_;
 };
 
@@ -136,8 +146,17 @@ absl::Status CudaDevice::Init(int ordinal) {
                         "cuDevicePrimaryCtxRetain");
 }
 
+absl::Status CudaDevice::Adopt(CUcontext context) {
+  PTXSMITH_RETURN_IF_ERROR(context_.Check(api().Init(0), "cuInit"));
+  adopted_ = true;
+  context_.context = context;
+  PTXSMITH_RETURN_IF_ERROR(context_.MakeCurrent());
+  PTXSMITH_RETURN_IF_ERROR(context_.Check(api().CtxGetDevice(&context_.device), "cuCtxGetDevice"));
+  return FillProfile(context_.device);  // the driver's handles of devices are their ordinals
+}
+
 CudaDevice::~CudaDevice() {
-  if (context_.context == nullptr) return;
+  if (context_.context == nullptr || adopted_) return;
   LogFailure(
       context_.Check(api().DevicePrimaryCtxRelease(context_.device), "cuDevicePrimaryCtxRelease"));
 }
@@ -146,8 +165,8 @@ absl::StatusOr<int> CudaDevice::Attribute(CUdevice_attribute attribute) const {
   int value = 0;
   const CUresult result = api().DeviceGetAttribute(&value, attribute, context_.device);
   if (result == CUDA_SUCCESS) return value;
-  return ToStatus(api(), result,
-                  absl::StrCat("cuDeviceGetAttribute ", static_cast<int>(attribute)));
+  return context_.Failure(result,
+                          absl::StrCat("cuDeviceGetAttribute ", static_cast<int>(attribute)));
 }
 
 absl::Status CudaDevice::FillProfile(int ordinal) {
@@ -181,9 +200,9 @@ absl::StatusOr<DevicePtr> CudaDevice::RawAllocate(uint64_t bytes, absl::string_v
   CUdeviceptr ptr = 0;
   const CUresult result = api().MemAlloc(&ptr, bytes);
   if (result == CUDA_SUCCESS) return ptr;
-  return ToStatus(api(), result,
-                  absl::StrCat("cuMemAlloc of ", bytes, " bytes for '", name, "' on ",
-                               profile_.name, " (", profile_.total_memory, " bytes in all)"));
+  return context_.Failure(
+      result, absl::StrCat("cuMemAlloc of ", bytes, " bytes for '", name, "' on ", profile_.name,
+                           " (", profile_.total_memory, " bytes in all)"));
 }
 
 absl::StatusOr<void*> CudaDevice::RawAllocateHost(uint64_t bytes) {
@@ -191,7 +210,7 @@ absl::StatusOr<void*> CudaDevice::RawAllocateHost(uint64_t bytes) {
   void* memory = nullptr;
   const CUresult result = api().MemHostAlloc(&memory, bytes, CU_MEMHOSTALLOC_PORTABLE);
   if (result == CUDA_SUCCESS) return memory;
-  return ToStatus(api(), result, absl::StrCat("cuMemHostAlloc of ", bytes, " bytes"));
+  return context_.Failure(result, absl::StrCat("cuMemHostAlloc of ", bytes, " bytes"));
 }
 
 absl::StatusOr<DeviceBackend::Handle> CudaDevice::RawNewStream() {
@@ -227,6 +246,18 @@ absl::StatusOr<std::shared_ptr<Device>> OpenCuda(int ordinal,
                                                  std::shared_ptr<const DriverApi> api) {
   auto device = std::make_shared<CudaDevice>(std::move(api));
   PTXSMITH_RETURN_IF_ERROR(device->Init(ordinal));
+  return device;
+}
+
+absl::StatusOr<std::shared_ptr<Device>> AdoptCuda(CUctx_st* context) {
+  PTXSMITH_ASSIGN_OR_RETURN(std::shared_ptr<const DriverApi> api, LoadDriverApi());
+  return AdoptCuda(context, std::move(api));
+}
+
+absl::StatusOr<std::shared_ptr<Device>> AdoptCuda(CUctx_st* context,
+                                                  std::shared_ptr<const DriverApi> api) {
+  auto device = std::make_shared<CudaDevice>(std::move(api));
+  PTXSMITH_RETURN_IF_ERROR(device->Adopt(context));
   return device;
 }
 

@@ -17,9 +17,9 @@ const CudaModule& ModuleOf(const RawLaunch& launch) {
 absl::Status CheckLaunch(const CudaContext& context, CUresult result, absl::string_view call,
                          const RawLaunch& launch) {
   if (result == CUDA_SUCCESS) return absl::OkStatus();
-  return ToStatus(*context.api, result,
-                  absl::StrCat(call, " of ", launch.module->spec().key, ", grid ", launch.grid[0],
-                               "x", launch.grid[1], "x", launch.grid[2]));
+  return context.Failure(
+      result, absl::StrCat(call, " of ", launch.module->spec().key, ", grid ", launch.grid[0], "x",
+                           launch.grid[1], "x", launch.grid[2]));
 }
 
 absl::Status TooOld(absl::string_view what, absl::string_view version) {

@@ -16,29 +16,31 @@ constexpr size_t kLogBytes = 16 * 1024;
 // The driver takes and returns numbers by value in the pointers' bits.
 void* OptionValue(uintptr_t number) { return reinterpret_cast<void*>(number); }
 
-absl::Status CheckAgainstDevice(const DeviceProfile& profile, const KernelSpec& spec) {
-  const absl::Status text =
-      CheckText(profile.platform(), spec.target, {spec.version, spec.version_needed_by});
-  if (!text.ok()) return absl::Status(text.code(), absl::StrCat(spec.key, ": ", text.message()));
-  const uint64_t shared = uint64_t{spec.static_shared} + spec.dynamic_shared;
-  if (shared > profile.max_shared) {
-    return absl::FailedPreconditionError(absl::StrCat(spec.key, " needs ", shared,
-                                                      " bytes of shared memory per block; ",
-                                                      profile.name, " has ", profile.max_shared));
-  }
-  return absl::OkStatus();
-}
-
 }  // namespace
 
 absl::StatusOr<std::shared_ptr<const CudaModule>> CudaModule::Load(std::shared_ptr<Device> device,
                                                                    const CudaContext& context,
-                                                                   const KernelSpec& spec) {
-  PTXSMITH_RETURN_IF_ERROR(CheckAgainstDevice(device->profile(), spec));
+                                                                   const KernelSpec& spec,
+                                                                   int optimization) {
+  return LoadWith(std::move(device), context, spec,
+                  [&](CudaModule& m) { return m.CompileText(optimization); });
+}
+
+absl::StatusOr<std::shared_ptr<const CudaModule>> CudaModule::LoadCubin(
+    std::shared_ptr<Device> device, const CudaContext& context, const KernelSpec& spec,
+    absl::string_view cubin) {
+  return LoadWith(std::move(device), context, spec,
+                  [&](CudaModule& m) { return m.LoadCode(cubin); });
+}
+
+absl::StatusOr<std::shared_ptr<const CudaModule>> CudaModule::LoadWith(
+    std::shared_ptr<Device> device, const CudaContext& context, const KernelSpec& spec,
+    absl::FunctionRef<absl::Status(CudaModule&)> load) {
+  PTXSMITH_RETURN_IF_ERROR(device->profile().Fits(spec));
   PTXSMITH_RETURN_IF_ERROR(context.MakeCurrent());
   const auto start = std::chrono::steady_clock::now();
   auto module = std::make_shared<CudaModule>(std::move(device), context, spec);
-  PTXSMITH_RETURN_IF_ERROR(module->Compile());
+  PTXSMITH_RETURN_IF_ERROR(load(*module));
   PTXSMITH_RETURN_IF_ERROR(module->PrepareFunction());
   module->info_.milliseconds =
       std::chrono::duration<double, std::milli>(std::chrono::steady_clock::now() - start).count();
@@ -50,19 +52,31 @@ CudaModule::~CudaModule() {
   device_->LogFailure(context_.Release(context_.api->ModuleUnload, module_, "cuModuleUnload"));
 }
 
-absl::Status CudaModule::Compile() {
+absl::Status CudaModule::LoadCode(absl::string_view cubin) {
+  // No log: there is no compiler behind this.
+  const CUresult result =
+      context_.api->ModuleLoadDataEx(&module_, cubin.data(), 0, nullptr, nullptr);
+  if (result == CUDA_SUCCESS) return absl::OkStatus();
+  module_ = nullptr;
+  return context_.Check(result, absl::StrCat("cuModuleLoadDataEx of the code of ", spec_.key));
+}
+
+absl::Status CudaModule::CompileText(int optimization) {
   std::string info(kLogBytes, '\0');
   std::string error(kLogBytes, '\0');
-  CUjit_option options[] = {CU_JIT_INFO_LOG_BUFFER, CU_JIT_INFO_LOG_BUFFER_SIZE_BYTES,
+  CUjit_option options[] = {CU_JIT_INFO_LOG_BUFFER,  CU_JIT_INFO_LOG_BUFFER_SIZE_BYTES,
                             CU_JIT_ERROR_LOG_BUFFER, CU_JIT_ERROR_LOG_BUFFER_SIZE_BYTES,
-                            CU_JIT_LOG_VERBOSE};
-  void* values[] = {info.data(), OptionValue(info.size()), error.data(), OptionValue(error.size()),
-                    OptionValue(1)};
+                            CU_JIT_LOG_VERBOSE,      CU_JIT_OPTIMIZATION_LEVEL};
+  void* values[] = {info.data(),    OptionValue(info.size()),
+                    error.data(),   OptionValue(error.size()),
+                    OptionValue(1), OptionValue(static_cast<uintptr_t>(optimization))};
   const CUresult result = context_.api->ModuleLoadDataEx(&module_, spec_.ptx.c_str(),
                                                          std::size(options), options, values);
   // The sizes that come back are unreliable across drivers; both texts end at their NUL.
   info.resize(info.find('\0') == std::string::npos ? info.size() : info.find('\0'));
   error.resize(error.find('\0') == std::string::npos ? error.size() : error.find('\0'));
+  // The verbose compiler always says something; the driver's cache says nothing.
+  info_.from_driver_cache = info.empty();
   info_.log = std::move(info);
   if (result == CUDA_SUCCESS) return absl::OkStatus();
   module_ = nullptr;

@@ -22,6 +22,11 @@ absl::StatusOr<int> ReadNumber(absl::FunctionRef<const char*(const char*)> get, 
   return value;
 }
 
+// Empty stays empty.
+std::string Below(const std::string& folder, absl::string_view rest) {
+  return folder.empty() ? "" : absl::StrCat(folder, rest);
+}
+
 }  // namespace
 
 void LogToStderr(absl::string_view message) {
@@ -43,6 +48,18 @@ absl::StatusOr<DebugFlags> DebugFlags::Read(absl::FunctionRef<const char*(const 
   flags.sync = *sync != 0;
   flags.dump_dir = text("PTXSMITH_DUMP_DIR");
   flags.device = text("PTXSMITH_DEVICE");
+  flags.cuda_home = text("CUDA_HOME");
+  if (flags.cuda_home.empty()) flags.cuda_home = text("CUDA_PATH");
+  const absl::StatusOr<int> forbid = ReadNumber(get, "PTXSMITH_FORBID_BUILD", 1);
+  if (!forbid.ok()) return forbid.status();
+  flags.forbid_build = *forbid != 0;
+  const absl::StatusOr<int> no_cache = ReadNumber(get, "PTXSMITH_NO_CACHE", 1);
+  if (!no_cache.ok()) return no_cache.status();
+  if (*no_cache == 0) {
+    flags.cache_dir = text("PTXSMITH_CACHE_DIR");
+    if (flags.cache_dir.empty()) flags.cache_dir = Below(text("XDG_CACHE_HOME"), "/ptxsmith");
+    if (flags.cache_dir.empty()) flags.cache_dir = Below(text("HOME"), "/.cache/ptxsmith");
+  }
   return flags;
 }
 

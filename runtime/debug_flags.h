@@ -1,5 +1,5 @@
-// What the user wants to see of the runtime, set by environment variables and handed to
-// Device::Open. The only place of the project that reads the environment, and the one log sink.
+// What the user wants of the runtime, set by environment variables and handed to Device::Open. The
+// only place of the project that reads the environment, and the one log sink.
 //
 //   PTXSMITH_ASSIGN_OR_RETURN(DebugFlags flags, DebugFlags::FromEnvironment());
 //   PTXSMITH_ASSIGN_OR_RETURN(auto device, Device::Open("auto", flags));
@@ -30,6 +30,11 @@ struct DebugFlags {
   std::string dump_dir;  // PTXSMITH_DUMP_DIR: new kernels are written here as KEY.ptx
   std::string device;    // PTXSMITH_DEVICE: what "auto" means
   bool sync = false;     // PTXSMITH_SYNC=1: wait after each launch and name the kernel at fault
+  // Where compiled kernels are kept: PTXSMITH_CACHE_DIR, else ptxsmith below XDG_CACHE_HOME or
+  // ~/.cache. Empty, with PTXSMITH_NO_CACHE=1 or where there is no home: nowhere.
+  std::string cache_dir;
+  bool forbid_build = false;  // PTXSMITH_FORBID_BUILD=1: a kernel that is not kept is an error
+  std::string cuda_home;      // CUDA_HOME or CUDA_PATH: the toolkit to take libraries from
   LogSink log = LogToStderr;
 
   // InvalidArgument names the variable, its value and what it may be.

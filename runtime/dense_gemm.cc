@@ -74,9 +74,10 @@ std::string GemmProblem::ToString() const {
 // The library's description of a problem, and the algorithm it advises.
 class GemmPlan {
  public:
+  // `like` has the algorithm of the problem; null: the library is asked.
   static absl::StatusOr<std::shared_ptr<const GemmPlan>> Make(
       std::shared_ptr<const CublasLtApi> api, void* handle, const GemmProblem& problem,
-      const GemmScales& scales);
+      const GemmScales& scales, const GemmPlan* like);
   GemmPlan(const GemmPlan&) = delete;
   ~GemmPlan();
 
@@ -112,10 +113,14 @@ GemmPlan::~GemmPlan() {
 
 absl::StatusOr<std::shared_ptr<const GemmPlan>> GemmPlan::Make(
     std::shared_ptr<const CublasLtApi> api, void* handle, const GemmProblem& problem,
-    const GemmScales& scales) {
+    const GemmScales& scales, const GemmPlan* like) {
   std::shared_ptr<GemmPlan> plan(new GemmPlan(std::move(api), problem));
   PTXSMITH_RETURN_IF_ERROR(plan->Describe(scales));
-  PTXSMITH_RETURN_IF_ERROR(plan->ChooseAlgorithm(handle));
+  if (like != nullptr) {
+    plan->algo_ = like->algo_;
+  } else {
+    PTXSMITH_RETURN_IF_ERROR(plan->ChooseAlgorithm(handle));
+  }
   return plan;
 }
 
@@ -219,14 +224,14 @@ DenseGemm::~DenseGemm() {
 absl::StatusOr<std::shared_ptr<const GemmPlan>> DenseGemm::PlanOf(const GemmProblem& problem,
                                                                   const GemmScales& scales) const {
   PTXSMITH_RETURN_IF_ERROR(device_->RawEnterContext());
-  // The scales are part of the library's description.
-  if (problem.input == GemmProblem::Input::kE4M3) {
-    return GemmPlan::Make(api_, handle_, problem, scales);
-  }
   const std::lock_guard<std::mutex> lock(mutex_);
-  std::shared_ptr<const GemmPlan>& plan = plans_[problem];
-  if (plan != nullptr) return plan;
-  PTXSMITH_ASSIGN_OR_RETURN(plan, GemmPlan::Make(api_, handle_, problem, scales));
+  std::shared_ptr<const GemmPlan>& known = plans_[problem];
+  const bool scaled = problem.input == GemmProblem::Input::kE4M3;
+  if (known != nullptr && !scaled) return known;
+  // The scales are part of the library's description: only the algorithm is shared.
+  PTXSMITH_ASSIGN_OR_RETURN(std::shared_ptr<const GemmPlan> plan,
+                            GemmPlan::Make(api_, handle_, problem, scales, known.get()));
+  if (known == nullptr) known = plan;
   return plan;
 }
 

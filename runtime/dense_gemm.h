@@ -94,9 +94,8 @@ class DenseGemm : public std::enable_shared_from_this<DenseGemm> {
   DenseGemm(const DenseGemm&) = delete;
   ~DenseGemm();
 
-  // Chooses the algorithm for the first product of a problem; those of the same problem share it,
-  // unless they have scales. Milliseconds for the very first, tens of microseconds for another
-  // problem, else less than one.
+  // Chooses the algorithm for the first product of a problem; those of the same problem share it.
+  // Milliseconds for the very first, tens of microseconds for another problem, else about one.
   absl::StatusOr<BoundGemm> Bind(const GemmProblem& problem, BufferView y, BufferView x,
                                  BufferView w, const GemmScales& scales = {}) const;
 
@@ -113,7 +112,7 @@ class DenseGemm : public std::enable_shared_from_this<DenseGemm> {
   void* handle_ = nullptr;
   Buffer workspace_;
   mutable std::mutex mutex_;
-  mutable std::map<GemmProblem, std::shared_ptr<const GemmPlan>> plans_;  // of those without scales
+  mutable std::map<GemmProblem, std::shared_ptr<const GemmPlan>> plans_;
 };
 
 // Puts the product on the stream, also into a graph that is captured from it; FailedPrecondition

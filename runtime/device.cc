@@ -1,5 +1,7 @@
 #include "runtime/device.h"
 
+#include <limits>
+
 #include "absl/strings/match.h"
 #include "absl/strings/numbers.h"
 #include "absl/strings/str_cat.h"
@@ -46,6 +48,21 @@ absl::Status CheckRoom(absl::string_view what, uint64_t bytes, BufferView view) 
 
 }  // namespace
 
+Platform DeviceProfile::platform() const {
+  return {name, emulated ? std::numeric_limits<int>::max() : driver_version, capability};
+}
+
+absl::Status DeviceProfile::Fits(const KernelSpec& kernel) const {
+  const absl::Status text =
+      CheckText(platform(), kernel.target, {kernel.version, kernel.version_needed_by});
+  if (!text.ok()) return absl::Status(text.code(), absl::StrCat(kernel.key, ": ", text.message()));
+  const uint64_t shared = uint64_t{kernel.static_shared} + kernel.dynamic_shared;
+  if (shared <= max_shared) return absl::OkStatus();
+  return absl::FailedPreconditionError(absl::StrCat(kernel.key, " needs ", shared,
+                                                    " bytes of shared memory per block; ", name,
+                                                    " has ", max_shared));
+}
+
 std::string DeviceProfile::ToString() const {
   std::string text =
       absl::StrFormat("%s: %s, %s, %d %s, %.1f GiB", name, description, target.sm_name(), sm_count,
@@ -67,7 +84,14 @@ absl::StatusOr<std::shared_ptr<Device>> Device::Open(absl::string_view name, Deb
 }
 
 void Device::LogFailure(const absl::Status& status) const {
-  if (!status.ok()) debug_.log(status.ToString());
+  if (status.ok() || (lost() && loss_logged_.exchange(true))) return;
+  debug_.log(status.ToString());
+}
+
+absl::StatusOr<std::shared_ptr<const Module>> Device::LoadCubin(const KernelSpec& spec,
+                                                                absl::string_view) {
+  return absl::UnimplementedError(
+      absl::StrCat(spec.key, ": ", profile().name, " runs PTX text, not machine code"));
 }
 
 absl::StatusOr<Buffer> Device::Allocate(uint64_t bytes, absl::string_view name) {
@@ -130,15 +154,22 @@ HostBuffer::~HostBuffer() {
 
 Stream::Stream(Stream&& other) noexcept = default;
 
+Stream Stream::Borrow(std::shared_ptr<Device> device, DeviceBackend::Handle handle) {
+  Stream stream(std::move(device), handle);
+  stream.borrowed_ = true;
+  return stream;
+}
+
 Stream& Stream::operator=(Stream&& other) noexcept {
   Stream taken(std::move(other));
   std::swap(device_, taken.device_);
   std::swap(handle_, taken.handle_);
+  std::swap(borrowed_, taken.borrowed_);
   return *this;
 }
 
 Stream::~Stream() {
-  if (device_ == nullptr) return;
+  if (device_ == nullptr || borrowed_) return;
   device_->LogFailure(device_->RawSynchronize(handle_));
   device_->LogFailure(device_->RawDestroyStream(handle_));
 }

@@ -12,12 +12,13 @@
 // is free.
 //
 // Errors: no driver or no such GPU Unavailable; out of memory ResourceExhausted; an illegal access
-// or any other fault of a kernel Internal (on a GPU such a fault ends the context: later calls
-// repeat it); a request beyond the limits of the device FailedPrecondition.
+// or any other fault of a kernel Internal (on a GPU such a fault ends the device object: later
+// calls repeat it, see Device::lost); a request beyond the limits of the device FailedPrecondition.
 #ifndef PTXSMITH_RUNTIME_DEVICE_H_
 #define PTXSMITH_RUNTIME_DEVICE_H_
 
 #include <array>
+#include <atomic>
 #include <cstddef>
 #include <cstdint>
 #include <memory>
@@ -51,6 +52,7 @@ struct DeviceProfile {
   std::string description;  // "NVIDIA H200", "PTX emulator"
   Target target;            // what kernels for it should be generated for
   bool emulated = false;
+  bool dry = false;           // runs nothing: see dry_device.h
   int capability = 0;         // compute capability: 90 for 9.0; `target` may be an older one
   int driver_version = 0;     // CUDA version of the driver, 13000 for 13.0; 0 on the emulator
   PtxVersion max_ptx;         // newest `.version` it loads
@@ -59,17 +61,21 @@ struct DeviceProfile {
   uint64_t total_memory = 0;  // bytes
   uint64_t l2_bytes = 0;
 
-  Platform platform() const { return {name, driver_version, capability}; }
+  // What decides on a text. The emulator knows every version of PTX.
+  Platform platform() const;
+  // Whether the device can load the kernel at all; FailedPrecondition names what it exceeds.
+  absl::Status Fits(const KernelSpec& kernel) const;
   // One line for people: "cuda:0: NVIDIA H200, sm_90, 132 SMs, ...".
   std::string ToString() const;
 };
 
 // Registers, spills and time of one compilation, as far as the device tells.
 struct CompileInfo {
-  double milliseconds = 0;  // load of the text to a callable function
-  int registers = 0;        // per thread
-  int spill_bytes = 0;      // local memory per thread
-  std::string log;          // the compiler's own words
+  double milliseconds = 0;         // load of the text or code to a callable function
+  bool from_driver_cache = false;  // the driver had compiled this text in an earlier run
+  int registers = 0;               // per thread
+  int spill_bytes = 0;             // local memory per thread
+  std::string log;                 // the compiler's own words
 };
 
 // A kernel compiled for one device. Immutable and shareable between threads.
@@ -98,8 +104,8 @@ class DeviceBackend {
   using Handle = uint64_t;
 
   virtual ~DeviceBackend() = default;
-  // Makes the device's context current on the calling thread, where other libraries of CUDA look for
-  // one. Unavailable on a device without.
+  // Makes the device's context current on the calling thread, where other libraries of CUDA look
+  // for one. Unavailable on a device without.
   virtual absl::Status RawEnterContext() = 0;
   virtual absl::StatusOr<DevicePtr> RawAllocate(uint64_t bytes, absl::string_view name) = 0;
   virtual absl::Status RawFree(DevicePtr ptr) = 0;
@@ -145,10 +151,15 @@ class Device : public DeviceBackend, public std::enable_shared_from_this<Device>
 
   virtual const DeviceProfile& profile() const = 0;
 
+  // Whether a fault has ended this device: every later call fails at once, repeating the fault.
+  // Other devices live on, except those of the same GPU. Once all handles of the GPU are gone it
+  // can be opened again.
+  virtual bool lost() const { return false; }
+
   const DebugFlags& debug() const { return debug_; }
   // Done by Open. REQUIRES: nobody else uses the device yet.
   void SetDebug(DebugFlags flags) { debug_ = std::move(flags); }
-  // For destructors, which have nobody to return a failure to.
+  // For destructors, which have nobody to return a failure to. That a device is lost is said once.
   void LogFailure(const absl::Status& status) const;
 
   // Uninitialised memory, aligned to 256 bytes. `bytes` may be 0. `name` appears in diagnostics.
@@ -162,9 +173,20 @@ class Device : public DeviceBackend, public std::enable_shared_from_this<Device>
   // gives InvalidArgument with the compiler's log, each line it names shown with the C++ that
   // emitted it.
   virtual absl::StatusOr<std::shared_ptr<const Module>> Load(const KernelSpec& spec) = 0;
+  // The same without the compiler's optimisations, where there is a compiler: a kernel that then
+  // gives something else is wrong, or the compiler is.
+  virtual absl::StatusOr<std::shared_ptr<const Module>> LoadUnoptimized(const KernelSpec& spec) {
+    return Load(spec);
+  }
+
+  // The same from what a PtxCompiler made of `spec.ptx`: microseconds. Unimplemented on a device
+  // that runs the text itself.
+  virtual absl::StatusOr<std::shared_ptr<const Module>> LoadCubin(const KernelSpec& spec,
+                                                                  absl::string_view cubin);
 
  private:
   DebugFlags debug_;
+  mutable std::atomic<bool> loss_logged_ = false;
 };
 
 // Device memory, freed on destruction. Move-only.
@@ -227,6 +249,9 @@ class Stream {
   Stream() = default;
   Stream(std::shared_ptr<Device> device, DeviceBackend::Handle handle)
       : device_(std::move(device)), handle_(handle) {}
+  // A stream of the host program, in the form of the device's driver (a CUstream). It is neither
+  // destroyed nor waited for and must outlive the result.
+  static Stream Borrow(std::shared_ptr<Device> device, DeviceBackend::Handle handle);
   Stream(Stream&& other) noexcept;
   Stream& operator=(Stream&& other) noexcept;
   ~Stream();
@@ -255,6 +280,7 @@ class Stream {
 
   std::shared_ptr<Device> device_;
   DeviceBackend::Handle handle_ = 0;
+  bool borrowed_ = false;
   GraphRecorder* recorder_ = nullptr;
 };
 

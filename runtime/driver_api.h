@@ -36,6 +36,7 @@ namespace ptxsmith {
   X(DevicePrimaryCtxRetain, cuDevicePrimaryCtxRetain)      \
   X(DevicePrimaryCtxRelease, cuDevicePrimaryCtxRelease_v2) \
   X(CtxSetCurrent, cuCtxSetCurrent)                        \
+  X(CtxGetDevice, cuCtxGetDevice)                          \
   X(ModuleLoadDataEx, cuModuleLoadDataEx)                  \
   X(ModuleUnload, cuModuleUnload)                          \
   X(ModuleGetFunction, cuModuleGetFunction)                \

@@ -21,26 +21,6 @@ using GetText = int(Handle, char*);
 using GetCode = int(Handle, void*);
 using GetRelease = int(unsigned*, unsigned*);
 
-// Fills a table of functions; remembers the first one that the library lacks.
-class Symbols {
- public:
-  explicit Symbols(const SharedLibrary& library) : library_(library) {}
-
-  template <class Function>
-  void Load(Function*& function, const char* symbol) {
-    function = library_.Find<Function*>(symbol);
-    if (function == nullptr && missing_ == nullptr) missing_ = symbol;
-  }
-  absl::Status status() const {
-    if (missing_ == nullptr) return absl::OkStatus();
-    return absl::UnavailableError(absl::StrCat(library_.path(), " has no ", missing_));
-  }
-
- private:
-  const SharedLibrary& library_;
-  const char* missing_ = nullptr;
-};
-
 std::string Text(GetSize* get_size, GetText* get_text, Handle handle) {
   size_t size = 0;
   if (get_size(handle, &size) != 0 || size == 0) return "";

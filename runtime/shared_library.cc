@@ -31,4 +31,9 @@ absl::StatusOr<SharedLibrary> SharedLibrary::Open(absl::Span<const char* const> 
 
 void* SharedLibrary::FindSymbol(const char* symbol) const { return dlsym(handle_, symbol); }
 
+absl::Status Symbols::status() const {
+  if (missing_ == nullptr) return absl::OkStatus();
+  return absl::UnavailableError(absl::StrCat(library_.path(), " has no ", missing_));
+}
+
 }  // namespace ptxsmith

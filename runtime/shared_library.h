@@ -13,6 +13,7 @@
 #include <string>
 #include <vector>
 
+#include "absl/status/status.h"
 #include "absl/status/statusor.h"
 #include "absl/types/span.h"
 
@@ -41,6 +42,24 @@ class SharedLibrary {
 
   void* handle_;
   std::string path_;
+};
+
+// Fills a table of functions; remembers the first one that the library lacks.
+class Symbols {
+ public:
+  // `library` must outlive this.
+  explicit Symbols(const SharedLibrary& library) : library_(library) {}
+
+  template <class Function>
+  void Load(Function*& function, const char* symbol) {
+    function = library_.Find<Function*>(symbol);
+    if (function == nullptr && missing_ == nullptr) missing_ = symbol;
+  }
+  absl::Status status() const;  // Unavailable names the library and what it lacks
+
+ private:
+  const SharedLibrary& library_;
+  const char* missing_ = nullptr;
 };
 
 }  // namespace ptxsmith

@@ -18,6 +18,7 @@
 #include "tools/command.h"
 #include "tools/model_bench.h"
 #include "tools/open_model.h"
+#include "tools/step_profile.h"
 
 namespace ptxsmith {
 namespace {
@@ -30,7 +31,9 @@ struct Options {
   std::vector<uint32_t> prompts = {512};
   std::vector<uint32_t> generations = {128};
   std::vector<uint32_t> depths = {0};
+  std::vector<uint32_t> sequences = {1};
   uint32_t repeats = 5;
+  bool profile = false;
   std::string format = "md";
 };
 
@@ -38,7 +41,8 @@ struct Options {
 struct Subject {
   std::string filename, type;
   uint64_t bytes = 0, parameters = 0;
-  std::string device, lowering;
+  std::string device;
+  std::string lowering, prompt_lowering;  // who computes tokens, and prompts
   double read_bandwidth = 0;
 };
 
@@ -85,13 +89,19 @@ Subject SubjectOf(const Options& options, const GgufFile& file, const Transforme
       billions < 0.1 ? billions * 1e3 : billions, billions < 0.1 ? "M" : "B", MixName(file));
   subject.device = device.profile().description;
   subject.lowering = std::string(model.lowering().name());
+  subject.prompt_lowering = std::string(model.prompt_lowering().name());
   return subject;
 }
 
 struct Result {
+  // Who computed it.
+  const std::string& Backend(const Subject& subject) const {
+    return test.prompt > 0 ? subject.prompt_lowering : subject.lowering;
+  }
+
   BenchTest test;
   std::vector<double> seconds;
-  uint64_t bytes_per_token = 0;
+  uint64_t bytes_per_step = 0;
 
   std::vector<double> Rates() const {
     std::vector<double> rates;
@@ -100,7 +110,10 @@ struct Result {
   }
   // Of memory, in bytes per second. A prompt reads its weights once for many tokens.
   double Bandwidth() const {
-    return test.generate == 0 ? 0 : SampleOf(Rates()).mean * static_cast<double>(bytes_per_token);
+    const double steps_per_token = 1.0 / test.sequences;
+    return test.generate == 0
+               ? 0
+               : SampleOf(Rates()).mean * steps_per_token * static_cast<double>(bytes_per_step);
   }
 };
 
@@ -120,7 +133,7 @@ Json Fields(const Subject& subject, const Options& options, const Result& result
   const Sample rate = SampleOf(result.Rates());
   return {{"build_commit", PTXSMITH_VERSION},
           {"gpu_info", subject.device},
-          {"backends", absl::StrCat("ptxsmith ", subject.lowering)},
+          {"backends", absl::StrCat("ptxsmith ", result.Backend(subject))},
           {"model_filename", subject.filename},
           {"model_type", subject.type},
           {"model_size", subject.bytes},
@@ -131,6 +144,7 @@ Json Fields(const Subject& subject, const Options& options, const Result& result
           {"n_prompt", result.test.prompt},
           {"n_gen", result.test.generate},
           {"n_depth", result.test.depth},
+          {"n_seq", result.test.sequences},
           {"test_time", Now()},
           {"avg_ns", std::llround(time.mean)},
           {"stddev_ns", std::llround(time.deviation)},
@@ -162,7 +176,7 @@ void PrintRow(const Subject& subject, const Result& result) {
   const std::string read = bandwidth == 0 ? "" : absl::StrFormat("%.3f", bandwidth * 1e-12);
   std::printf("| %-30s | %6.2f GiB | %8.2f B | %-8s | %15s | %20s | %7s | %7s |\n",
               subject.type.c_str(), static_cast<double>(subject.bytes) / (1 << 30),
-              static_cast<double>(subject.parameters) * 1e-9, subject.lowering.c_str(),
+              static_cast<double>(subject.parameters) * 1e-9, result.Backend(subject).c_str(),
               result.test.Name().c_str(),
               absl::StrFormat("%.2f ± %.2f", rate.mean, rate.deviation).c_str(), read.c_str(),
               share.c_str());
@@ -191,21 +205,52 @@ std::vector<BenchTest> TestsOf(const Options& options) {
       if (n > 0) tests.push_back({.prompt = n, .depth = depth});
     }
     for (const uint32_t n : options.generations) {
-      if (n > 0) tests.push_back({.generate = n, .depth = depth});
+      for (const uint32_t b : options.sequences) {
+        if (n > 0) tests.push_back({.generate = n, .depth = depth, .sequences = b});
+      }
     }
   }
   return tests;
 }
 
-absl::Status RunBench(Options options) {
-  const std::vector<BenchTest> tests = TestsOf(options);
-  if (tests.empty()) return absl::InvalidArgumentError("no tests: -p and -n are both 0");
-  if (options.model.context == 0) {
-    for (const BenchTest& test : tests) {
-      // One token more is run before a generation is timed.
-      options.model.context =
-          std::max(options.model.context, test.depth + test.tokens() + (test.generate > 0 ? 1 : 0));
-    }
+// Runs the tests that need a cache of so many sequences, in their order.
+absl::Status RunTests(const Options& options, const GgufFile& file,
+                      const std::shared_ptr<Device>& device, double read_bandwidth,
+                      const std::vector<BenchTest>& tests, Json& all) {
+  ModelOptions model = options.model;
+  for (const BenchTest& test : tests) {
+    model.slots = std::max(model.slots, test.sequences);
+    if (options.model.context != 0) continue;
+    // One token more is run before a generation is timed.
+    model.context = std::max(model.context, test.positions() + (test.generate > 0 ? 1 : 0));
+  }
+  PTXSMITH_ASSIGN_OR_RETURN(const OpenedTransformer opened, OpenTransformer(model, file, device));
+  Subject subject = SubjectOf(options, file, *opened.model, *device);
+  subject.read_bandwidth = read_bandwidth;
+  ModelBench bench(*opened.model);
+  if (options.format == "md" && all.empty()) PrintHeader(subject);
+  for (const BenchTest& test : tests) {
+    Result result{test, {}, bench.BytesPerStep(test)};
+    PTXSMITH_ASSIGN_OR_RETURN(result.seconds, bench.Run(test, options.repeats));
+    all.push_back(Fields(subject, options, result));
+    if (options.format == "md") PrintRow(subject, result);
+    if (options.format == "csv") PrintCsv(all.back(), all.size() == 1);
+  }
+  if (!options.profile || model.slots > 1) return absl::OkStatus();
+  PTXSMITH_RETURN_IF_ERROR(opened.model->Rewind(opened.model->length() - 1));
+  PTXSMITH_RETURN_IF_ERROR(opened.model->Step(0, /*want_logits=*/true));
+  PTXSMITH_ASSIGN_OR_RETURN(const StepProfile profile, ProfileStep(*opened.model, read_bandwidth));
+  std::fprintf(stderr, "\n%s", profile.Table().c_str());
+  return absl::OkStatus();
+}
+
+absl::Status RunBench(const Options& options) {
+  std::vector<BenchTest> single, several;
+  for (const BenchTest& test : TestsOf(options)) {
+    (test.sequences == 1 ? single : several).push_back(test);
+  }
+  if (single.empty() && several.empty()) {
+    return absl::InvalidArgumentError("no tests: -p and -n are both 0");
   }
   PTXSMITH_ASSIGN_OR_RETURN(const std::shared_ptr<Device> device, OpenDevice(options.model.device));
   if (device->profile().emulated) {
@@ -216,22 +261,12 @@ absl::Status RunBench(Options options) {
                             options.synthetic.empty()
                                 ? GgufFile::Open(options.model.model)
                                 : SyntheticModel(options.synthetic, SyntheticWeights::kRandom));
-  PTXSMITH_ASSIGN_OR_RETURN(const OpenedTransformer opened,
-                            OpenTransformer(options.model, file, device));
-  Subject subject = SubjectOf(options, file, *opened.model, *device);
-  PTXSMITH_ASSIGN_OR_RETURN(subject.read_bandwidth, ReadBandwidth(*device));
-  ModelBench bench(*opened.model);
-  if (options.format == "md") PrintHeader(subject);
+  PTXSMITH_ASSIGN_OR_RETURN(const double read_bandwidth, ReadBandwidth(*device));
   Json all = Json::array();
-  for (const BenchTest& test : tests) {
-    Result result{test, {}, bench.BytesPerToken(test)};
-    PTXSMITH_ASSIGN_OR_RETURN(result.seconds, bench.Run(test, options.repeats));
-    if (options.format == "md") {
-      PrintRow(subject, result);
-      continue;
-    }
-    all.push_back(Fields(subject, options, result));
-    if (options.format == "csv") PrintCsv(all.back(), all.size() == 1);
+  // A cache of one sequence serves kernels that know of no other.
+  for (const std::vector<BenchTest>* tests : {&single, &several}) {
+    if (tests->empty()) continue;
+    PTXSMITH_RETURN_IF_ERROR(RunTests(options, file, device, read_bandwidth, *tests, all));
   }
   if (options.format == "json") std::printf("%s\n", all.dump(2).c_str());
   return absl::OkStatus();
@@ -258,9 +293,17 @@ void AddBenchCommand(CLI::App& app, absl::Status& result) {
   command->add_option("-d,--n-depth", options->depths, "Positions filled before each test")
       ->delimiter(',')
       ->capture_default_str();
+  command
+      ->add_option("-b,--n-seq", options->sequences,
+                   "Sequences that generate side by side, up to 32")
+      ->delimiter(',')
+      ->check(CLI::Range(1, 32))
+      ->capture_default_str();
   command->add_option("-r,--repetitions", options->repeats, "Runs of each test")
       ->check(CLI::Range(1, 1000))
       ->capture_default_str();
+  command->add_flag("--profile", options->profile,
+                    "Then print where the time of a step goes, kernel by kernel");
   command->add_option("-o,--output", options->format, "md, csv or json")
       ->check(CLI::IsMember({"md", "csv", "json"}))
       ->capture_default_str();

@@ -141,9 +141,11 @@ void AddFuzzCommand(CLI::App& app, absl::Status& result) {
       ->capture_default_str();
   command
       ->add_option("--schedule", options->schedule,
-                   "Order of the emulator's warps and lanes: natural or random")
+                   "Order of the emulator's warps, lanes and copies: natural or random")
       ->check(CLI::IsMember({"natural", "random"}))
       ->capture_default_str();
+  command->add_flag("--three-way", fuzz.three_way,
+                    "On a GPU, compare with the kernel compiled without optimisation too");
   command->add_option("--json", options->json, "Also write the summary to this file");
   CLI::Option* launch =
       command->add_option("--case", options->launch, "Run one case, FAMILY:FIELD=VALUE,...");

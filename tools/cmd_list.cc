@@ -43,17 +43,16 @@ void PrintJson() {
 
 void PrintOriginalText() {
   for (const OriginalKernel& kernel : OriginalKernels()) {
-    const std::string keys(kernel.keys.empty() ? "none" : kernel.keys);
-    std::printf("%-32s %s%s%s\n", std::string(kernel.name).c_str(), keys.c_str(),
-                kernel.remark.empty() ? "" : "; ", std::string(kernel.remark).c_str());
+    std::printf("%-32s %s%s%s\n", std::string(kernel.name).c_str(),
+                std::string(kernel.keys).c_str(), kernel.remark.empty() ? "" : "; ",
+                std::string(kernel.remark).c_str());
   }
 }
 
 void PrintOriginalJson() {
   nlohmann::json kernels = nlohmann::json::array();
   for (const OriginalKernel& kernel : OriginalKernels()) {
-    std::vector<std::string> keys;
-    if (!kernel.keys.empty()) keys = absl::StrSplit(kernel.keys, " + ");
+    const std::vector<std::string> keys = absl::StrSplit(kernel.keys, " + ");
     kernels.push_back({{"name", std::string(kernel.name)},
                        {"keys", keys},
                        {"remark", std::string(kernel.remark)}});

@@ -16,7 +16,10 @@
 #include "tools/command.h"
 #include "tools/files.h"
 #include "tools/interrupt.h"
+#include "tools/model_bench.h"
 #include "tools/open_model.h"
+#include "tools/step_profile.h"
+#include "tools/trace_layers.h"
 
 namespace ptxsmith {
 namespace {
@@ -31,6 +34,10 @@ struct Options {
   bool chat = false;
   std::string system;
   std::string chat_template;
+  bool trace_layers = false;
+  std::string trace_device;  // to compare with; empty: none
+  bool profile = false;
+  std::string trace_file;
   bool json = false;
 };
 
@@ -86,6 +93,31 @@ absl::StatusOr<ChatTemplate> Template(const Options& options) {
   return format;
 }
 
+// Prints what each stage computes for the prompt, or where it differs on another device.
+absl::Status TraceRun(const Options& options, OpenedModel& opened,
+                      absl::Span<const TokenId> prompt) {
+  PTXSMITH_ASSIGN_OR_RETURN(const LayerTrace trace, TraceLayers(*opened.model, prompt));
+  if (options.trace_device.empty()) {
+    std::printf("%s", Describe(trace).c_str());
+    return absl::OkStatus();
+  }
+  ModelOptions model = options.model;
+  model.device = options.trace_device;
+  PTXSMITH_ASSIGN_OR_RETURN(const OpenedModel other, OpenModel(model));
+  PTXSMITH_ASSIGN_OR_RETURN(const LayerTrace other_trace, TraceLayers(*other.model, prompt));
+  std::printf("%s\n", Compare(trace, other_trace).c_str());
+  return absl::OkStatus();
+}
+
+// The time of each kernel of a step, after what has been generated.
+absl::Status ProfileRun(const Options& options, Device& device, Transformer& model) {
+  PTXSMITH_ASSIGN_OR_RETURN(const double roof, ReadBandwidth(device));
+  PTXSMITH_ASSIGN_OR_RETURN(const StepProfile profile, ProfileStep(model, roof));
+  if (options.profile) std::fprintf(stderr, "\n%s", profile.Table().c_str());
+  if (options.trace_file.empty()) return absl::OkStatus();
+  return WriteFile(options.trace_file, profile.ChromeTrace());
+}
+
 absl::Status Run(Options options) {
   if (!options.file.empty()) {
     PTXSMITH_ASSIGN_OR_RETURN(options.prompt, ReadText(options.file));
@@ -95,6 +127,11 @@ absl::Status Run(Options options) {
     PTXSMITH_ASSIGN_OR_RETURN(format, Template(options));
   }
   PTXSMITH_ASSIGN_OR_RETURN(OpenedModel opened, OpenModel(options.model));
+  if (options.trace_layers) {
+    PTXSMITH_ASSIGN_OR_RETURN(const std::vector<TokenId> prompt,
+                              opened.tokenizer.Encode(options.prompt, {}));
+    return TraceRun(options, opened, prompt);
+  }
   GenerationOptions& generation = options.generation;
   generation.max_tokens = static_cast<uint32_t>(options.predict);  // -1: as many as there can be
   const uint64_t seed =
@@ -132,7 +169,8 @@ absl::Status Run(Options options) {
     PrintStats(prompt_rate, generation_rate, LaneOps(device) - ops_before, stats.reason);
   }
   if (interrupt.Requested()) return absl::CancelledError("interrupted");
-  return absl::OkStatus();
+  if (!options.profile && options.trace_file.empty()) return absl::OkStatus();
+  return ProfileRun(options, *opened.cache->device(), *opened.model);
 }
 
 }  // namespace
@@ -172,10 +210,20 @@ void AddRunCommand(CLI::App& app, absl::Status& result) {
       ->capture_default_str();
   command->add_flag("--ignore-eos", options->generation.ignore_end, "Go on after an end token");
   command
+      ->add_option("--trace-layers", options->trace_device,
+                   "Print what each stage of the model computes for the prompt instead; with a "
+                   "device, where its values first differ from those of that one")
+      ->expected(0, 1);
+  command->add_flag("--profile", options->profile,
+                    "Afterwards print where the time of a step goes, kernel by kernel");
+  command->add_option("--trace", options->trace_file,
+                      "Afterwards write that as a trace for Perfetto or chrome://tracing");
+  command
       ->add_flag("--json", options->json,
                  "Print one JSON object at the end: the text, why it stopped, times")
       ->excludes(chat);
-  command->callback([options, predict, &result] {
+  command->callback([options, command, predict, &result] {
+    options->trace_layers = command->count("--trace-layers") > 0;
     if (options->chat && predict->count() == 0) options->predict = -1;
     result = Run(*options);
   });

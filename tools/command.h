@@ -23,6 +23,9 @@ namespace ptxsmith {
 
 // The callbacks write to `result`, which must outlive the parse.
 void AddBenchCommand(CLI::App& app, absl::Status& result);
+void AddBenchKernelCommand(CLI::App& app, absl::Status& result);
+void AddBenchJitCommand(CLI::App& app, absl::Status& result);
+void AddCacheCommand(CLI::App& app, absl::Status& result);
 void AddDumpCommand(CLI::App& app, absl::Status& result);
 void AddFuzzCommand(CLI::App& app, absl::Status& result);
 void AddInspectCommand(CLI::App& app, absl::Status& result);
@@ -30,6 +33,8 @@ void AddListCommand(CLI::App& app, absl::Status& result);
 void AddPerplexityCommand(CLI::App& app, absl::Status& result);
 void AddRunCommand(CLI::App& app, absl::Status& result);
 void AddTokenizeCommand(CLI::App& app, absl::Status& result);
+void AddTuneCommand(CLI::App& app, absl::Status& result);
+void AddWarmCommand(CLI::App& app, absl::Status& result);
 
 }  // namespace ptxsmith
 

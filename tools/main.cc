@@ -27,6 +27,9 @@ int Run(int argc, char** argv) {
   app.require_subcommand(1);
   absl::Status result;
   AddBenchCommand(app, result);
+  AddBenchKernelCommand(app, result);
+  AddBenchJitCommand(app, result);
+  AddCacheCommand(app, result);
   AddDumpCommand(app, result);
   AddFuzzCommand(app, result);
   AddInspectCommand(app, result);
@@ -34,6 +37,8 @@ int Run(int argc, char** argv) {
   AddPerplexityCommand(app, result);
   AddRunCommand(app, result);
   AddTokenizeCommand(app, result);
+  AddTuneCommand(app, result);
+  AddWarmCommand(app, result);
 
   try {
     app.parse(argc, argv);

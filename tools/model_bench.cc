@@ -24,6 +24,7 @@ constexpr int kReads = 9;
 
 std::string BenchTest::Name() const {
   std::string name = prompt != 0 ? absl::StrCat("pp", prompt) : absl::StrCat("tg", generate);
+  if (sequences != 1) absl::StrAppend(&name, " x ", sequences);
   if (depth != 0) absl::StrAppend(&name, " @ d", depth);
   return name;
 }
@@ -37,29 +38,43 @@ std::vector<TokenId> ModelBench::RandomTokens(uint32_t count) {
   return tokens;
 }
 
-absl::Status ModelBench::Generate(uint32_t count) {
+// Everything up to the first token that is timed.
+absl::Status ModelBench::Fill(const BenchTest& test) {
+  std::vector<SlotToken> rows;
+  for (uint32_t slot = 0; slot < test.sequences; ++slot) {
+    PTXSMITH_RETURN_IF_ERROR(model_.Select(slot));
+    model_.Reset();
+    PTXSMITH_RETURN_IF_ERROR(model_.Prompt(RandomTokens(test.depth), /*want_logits=*/false));
+    rows.push_back({slot, RandomTokens(1)[0]});
+  }
+  if (test.generate == 0) return absl::OkStatus();
+  if (test.sequences > 1) {
+    PTXSMITH_RETURN_IF_ERROR(model_.StepBatch(rows));
+    return model_.NextBatch().status();
+  }
+  PTXSMITH_RETURN_IF_ERROR(model_.Step(rows[0].token, /*want_logits=*/true));
+  return model_.Greedy().status();
+}
+
+absl::Status ModelBench::Generate(const BenchTest& test) {
+  const bool batch = test.sequences > 1;
   uint32_t steps = 0;
-  for (uint32_t read = 0; read < count; ++read) {
-    for (; steps < std::min(read + kStepsAhead, count); ++steps) {
-      PTXSMITH_RETURN_IF_ERROR(model_.StepGreedy());
+  for (uint32_t read = 0; read < test.generate; ++read) {
+    for (; steps < std::min(read + kStepsAhead, test.generate); ++steps) {
+      PTXSMITH_RETURN_IF_ERROR(batch ? model_.StepBatchGreedy() : model_.StepGreedy());
     }
-    PTXSMITH_RETURN_IF_ERROR(model_.NextGreedy().status());
+    PTXSMITH_RETURN_IF_ERROR(batch ? model_.NextBatch().status() : model_.NextGreedy().status());
   }
   return absl::OkStatus();
 }
 
 absl::StatusOr<double> ModelBench::RunOnce(const BenchTest& test) {
-  model_.Reset();
-  PTXSMITH_RETURN_IF_ERROR(model_.Prompt(RandomTokens(test.depth), /*want_logits=*/false));
+  PTXSMITH_RETURN_IF_ERROR(Fill(test));
   const std::vector<TokenId> prompt = RandomTokens(test.prompt);
-  if (test.generate > 0) {
-    PTXSMITH_RETURN_IF_ERROR(model_.Step(RandomTokens(1)[0], /*want_logits=*/true));
-    PTXSMITH_RETURN_IF_ERROR(model_.Greedy().status());
-  }
   PTXSMITH_RETURN_IF_ERROR(model_.stream().Synchronize());
   const auto start = std::chrono::steady_clock::now();
   PTXSMITH_RETURN_IF_ERROR(model_.Prompt(prompt, /*want_logits=*/true));
-  PTXSMITH_RETURN_IF_ERROR(Generate(test.generate));
+  PTXSMITH_RETURN_IF_ERROR(Generate(test));
   PTXSMITH_RETURN_IF_ERROR(model_.stream().Synchronize());
   return std::chrono::duration<double>(std::chrono::steady_clock::now() - start).count();
 }
@@ -74,10 +89,11 @@ absl::StatusOr<std::vector<double>> ModelBench::Run(const BenchTest& test, uint3
   return seconds;
 }
 
-uint64_t ModelBench::BytesPerToken(const BenchTest& test) const {
+uint64_t ModelBench::BytesPerStep(const BenchTest& test) const {
   const ModelConfig& config = model_.config();
   const uint64_t cell = KvCellBytes(model_.kv_cache().options().type, config.head_dim);
-  const uint64_t positions = test.depth + test.tokens() / 2;
+  const uint64_t positions =
+      uint64_t{test.sequences} * (test.depth + (test.prompt + test.generate) / 2);
   return model_.weights().bytes_per_token() +
          positions * config.block_count * config.head_count_kv * cell * 2;
 }

@@ -24,10 +24,12 @@ namespace ptxsmith {
 struct BenchTest {
   uint32_t prompt = 0;
   uint32_t generate = 0;
-  uint32_t depth = 0;  // positions filled before
+  uint32_t depth = 0;      // positions filled before
+  uint32_t sequences = 1;  // that generate side by side
 
-  uint32_t tokens() const { return prompt + generate; }
-  std::string Name() const;  // "pp512", "tg128 @ d4096"
+  uint32_t tokens() const { return prompt + generate * sequences; }  // in all
+  uint32_t positions() const { return depth + prompt + generate; }   // of one sequence, at the end
+  std::string Name() const;  // "pp512", "tg128 @ d4096", "tg128 x 8"
 };
 
 class ModelBench {
@@ -37,13 +39,14 @@ class ModelBench {
   // The seconds of each of `repeats` runs, after one that warms up.
   absl::StatusOr<std::vector<double>> Run(const BenchTest& test, uint32_t repeats);
 
-  // What a token must read: the weights that take part in it, and the keys and values of the
-  // positions before it, in the middle of the test.
-  uint64_t BytesPerToken(const BenchTest& test) const;
+  // What a step of a generation must read: the weights that take part in it, and the keys and
+  // values of the positions before it, in the middle of the test.
+  uint64_t BytesPerStep(const BenchTest& test) const;
 
  private:
   absl::StatusOr<double> RunOnce(const BenchTest& test);
-  absl::Status Generate(uint32_t count);
+  absl::Status Fill(const BenchTest& test);
+  absl::Status Generate(const BenchTest& test);
   std::vector<TokenId> RandomTokens(uint32_t count);
 
   Transformer& model_;

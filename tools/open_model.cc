@@ -5,10 +5,14 @@
 #include <map>
 #include <string>
 #include <utility>
+#include <vector>
 
+#include "absl/strings/str_cat.h"
 #include "codegen/status_macros.h"
+#include "model/kernel_list.h"
 #include "runtime/debug_flags.h"
 #include "runtime/device.h"
+#include "tools/profile_file.h"
 #include "tools/progress.h"
 
 namespace ptxsmith {
@@ -29,11 +33,68 @@ void AddDeviceFlags(CLI::App& command, ModelOptions& options) {
       ->transform(CLI::CheckedTransformer(
           std::map<std::string, QuantType>{{"f16", QuantType::kF16}, {"q8_0", QuantType::kQ8_0}}))
       ->default_str("f16");
+  command
+      .add_option("--prompt-weights", options.prompt_weights,
+                  "What prompts are multiplied with: file (expanded for every prompt), or copies "
+                  "kept as f16 or e4m3 (FP8, less exact)")
+      ->transform(CLI::CheckedTransformer(
+          std::map<std::string, PromptWeights>{{"file", PromptWeights::kExpanded},
+                                               {"f16", PromptWeights::kHalf},
+                                               {"e4m3", PromptWeights::kE4M3}}))
+      ->default_str("file");
+  command.add_option("--gpu-profile", options.gpu_profile, "What `ptxsmith tune` measured");
 }
 
 void AddModelFlags(CLI::App& command, ModelOptions& options) {
   command.add_option("-m,--model", options.model, "GGUF file")->required();
   AddDeviceFlags(command, options);
+}
+
+namespace {
+
+// The kernels of the model, before it needs them: all at once in parallel rather than one by one.
+// Returns how many milliseconds that took.
+absl::StatusOr<double> CompileAll(const GgufFile& file, const TransformerOptions& options,
+                                  ModuleCache& cache) {
+  const auto start = std::chrono::steady_clock::now();
+  PTXSMITH_ASSIGN_OR_RETURN(const std::vector<KernelSpec> kernels,
+                            KernelsOf(file, cache.device()->profile(), options));
+  Progress progress("compile", kernels.size());
+  PTXSMITH_RETURN_IF_ERROR(cache.Prefetch(kernels, 0, [&](size_t, size_t) { progress.Advance(); }));
+  return std::chrono::duration<double, std::milli>(std::chrono::steady_clock::now() - start)
+      .count();
+}
+
+// "16: 4 compiled, 12 from disk"
+std::string Origins(const CacheStats& stats) {
+  std::string text = absl::StrCat(
+      stats.builds, ": ", stats.builds - stats.from_disk - stats.from_driver_cache, " compiled");
+  if (stats.from_disk > 0) absl::StrAppend(&text, ", ", stats.from_disk, " from disk");
+  if (stats.from_driver_cache > 0) {
+    absl::StrAppend(&text, ", ", stats.from_driver_cache, " from the driver's cache");
+  }
+  return text;
+}
+
+}  // namespace
+
+absl::StatusOr<TransformerOptions> TransformerOptionsOf(const ModelOptions& options,
+                                                        const DeviceProfile& device) {
+  TransformerOptions transformer;
+  transformer.context = options.context;
+  transformer.slots = options.slots;
+  transformer.batch = options.batch;
+  transformer.kv_type = options.kv_type;
+  transformer.prompt_weights = options.prompt_weights;
+  if (options.gpu_profile.empty()) return transformer;
+  size_t ignored = 0;
+  PTXSMITH_ASSIGN_OR_RETURN(GpuProfile profile, ReadProfile(options.gpu_profile, device, &ignored));
+  if (ignored > 0) {
+    std::fprintf(stderr, "profile  %zu choices of %s do not hold for this device or program\n",
+                 ignored, options.gpu_profile.c_str());
+  }
+  transformer.profile = std::make_shared<const GpuProfile>(std::move(profile));
+  return transformer;
 }
 
 absl::StatusOr<OpenedModel> OpenModel(const ModelOptions& options) {
@@ -53,16 +114,15 @@ absl::StatusOr<std::shared_ptr<Device>> OpenDevice(const std::string& name) {
 absl::StatusOr<OpenedTransformer> OpenTransformer(const ModelOptions& options, const GgufFile& file,
                                                   std::shared_ptr<Device> device) {
   const auto start = std::chrono::steady_clock::now();
-  auto cache = std::make_unique<ModuleCache>(device);
+  auto cache = std::make_unique<ModuleCache>(device, CompilationFor(*device));
+  PTXSMITH_ASSIGN_OR_RETURN(TransformerOptions transformer,
+                            TransformerOptionsOf(options, device->profile()));
+  PTXSMITH_ASSIGN_OR_RETURN(const double compile_ms, CompileAll(file, transformer, *cache));
   std::unique_ptr<Transformer> model;
   {
     constexpr uint64_t kStep = 1 << 20;
     Progress progress("load, MiB", file.size() / kStep);
     uint64_t shown = 0;
-    TransformerOptions transformer;
-    transformer.context = options.context;
-    transformer.batch = options.batch;
-    transformer.kv_type = options.kv_type;
     transformer.progress = [&](uint64_t done, uint64_t) {
       progress.Advance(done / kStep - shown);
       shown = done / kStep;
@@ -74,8 +134,7 @@ absl::StatusOr<OpenedTransformer> OpenTransformer(const ModelOptions& options, c
   const CacheStats stats = cache->stats();
   std::fprintf(stderr, "device   %s, %s\n", device->profile().name.c_str(),
                device->profile().description.c_str());
-  std::fprintf(stderr, "kernels  %llu generated in %.1f ms, compiled in %.1f ms\n",
-               static_cast<unsigned long long>(stats.builds), stats.build_ms, stats.compile_ms);
+  std::fprintf(stderr, "kernels  %s in %.1f ms\n", Origins(stats).c_str(), compile_ms);
   std::fprintf(stderr, "load     %.2f s, %.1f MB of weights, context %u\n", seconds,
                static_cast<double>(model->weight_bytes()) / 1e6, model->context());
   return OpenedTransformer{std::move(cache), std::move(model)};

@@ -24,14 +24,21 @@ struct ModelOptions {
   std::string model;
   std::string device = "auto";
   uint32_t context = 0;
+  uint32_t slots = TransformerOptions().slots;
   uint32_t batch = TransformerOptions().batch;
   QuantType kv_type = TransformerOptions().kv_type;
+  PromptWeights prompt_weights = TransformerOptions().prompt_weights;
+  std::string gpu_profile;  // a file of `ptxsmith tune`; empty: none
 };
 
-// --device, -c, --ubatch-size, --cache-type
+// --device, -c, --ubatch-size, --cache-type, --prompt-weights, --gpu-profile
 void AddDeviceFlags(CLI::App& command, ModelOptions& options);
 // The same and -m.
 void AddModelFlags(CLI::App& command, ModelOptions& options);
+
+// What is tuned for another device in the profile is left out, and said.
+absl::StatusOr<TransformerOptions> TransformerOptionsOf(const ModelOptions& options,
+                                                        const DeviceProfile& device);
 
 struct OpenedTransformer {
   std::unique_ptr<ModuleCache> cache;

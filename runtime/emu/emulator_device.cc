@@ -6,7 +6,6 @@
 #include <cstdlib>
 #include <cstring>
 #include <functional>
-#include <limits>
 #include <mutex>
 #include <utility>
 #include <vector>
@@ -69,12 +68,12 @@ class EmulatorModule : public Module {
 class EmulatorDevice : public Device {
  public:
   EmulatorDevice(const Target& target, int threads) : emulator_(threads) {
-    profile_.name = absl::StrCat("emu:sm", target.sm);
+    profile_.name = absl::StrCat("emu:sm", target.sm, target.specific ? "a" : "");
     profile_.description = "PTX emulator";
     profile_.target = target;
     profile_.capability = target.sm;
     profile_.emulated = true;
-    profile_.max_ptx = MaxPtxVersionForDriver(std::numeric_limits<int>::max());
+    profile_.max_ptx = MaxPtxVersionForDriver(profile_.platform().driver_version);
     profile_.sm_count = static_cast<uint32_t>(emulator_.threads());
     profile_.max_shared = target.limits().max_shared;
     profile_.total_memory = static_cast<uint64_t>(sysconf(_SC_PHYS_PAGES)) *
@@ -184,8 +183,6 @@ class EmulatorDevice : public Device {
   // The launch with its own copy of the arguments.
   std::function<absl::Status(Handle)> Recorded(const RawLaunch& launch);
   absl::Status Run(Handle stream, const RawLaunch& launch);
-  absl::Status CheckLimits(const KernelSpec& spec) const;
-
   DeviceProfile profile_;
   emu::Emulator emulator_;
   emu::Memory memory_;
@@ -194,34 +191,14 @@ class EmulatorDevice : public Device {
   emu::LaunchStats totals_;
 };
 
-absl::Status EmulatorDevice::CheckLimits(const KernelSpec& spec) const {
-  if (spec.version > profile_.max_ptx) {
-    return absl::FailedPreconditionError(
-        absl::StrCat(spec.key, " needs PTX ", spec.version.ToString(), "; ", profile_.name,
-                     " takes up to ", profile_.max_ptx.ToString()));
-  }
-  const uint64_t shared = uint64_t{spec.static_shared} + spec.dynamic_shared;
-  if (shared > profile_.max_shared) {
-    return absl::FailedPreconditionError(absl::StrCat(spec.key, " needs ", shared,
-                                                      " bytes of shared memory per block; ",
-                                                      profile_.name, " has ", profile_.max_shared));
-  }
-  return absl::OkStatus();
-}
-
 absl::StatusOr<std::shared_ptr<const Module>> EmulatorDevice::Load(const KernelSpec& spec) {
-  PTXSMITH_RETURN_IF_ERROR(CheckLimits(spec));
+  PTXSMITH_RETURN_IF_ERROR(profile_.Fits(spec));
   const auto start = Clock::now();
   auto program = emu::ParseProgram(spec.ptx);
   if (!program.ok()) {
     return absl::Status(
         program.status().code(),
         absl::StrCat(spec.key, ": ", AnnotateLog(program.status().message(), spec)));
-  }
-  if ((*program)->sm > profile_.target.sm) {
-    return absl::FailedPreconditionError(absl::StrCat(spec.key, " is for sm_", (*program)->sm, "; ",
-                                                      profile_.name, " is ",
-                                                      profile_.target.sm_name()));
   }
   if ((*program)->Find(spec.entry) == nullptr) {
     return absl::InvalidArgumentError(

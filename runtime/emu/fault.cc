@@ -70,7 +70,7 @@ std::string Who(const LaunchPlan& plan, uint32_t id) {
 }
 
 std::string MbarrierMessage(const Fault& fault) {
-  const std::string which = absl::StrCat("mbarrier at shared address 0x", absl::Hex(fault.address));
+  std::string which = absl::StrCat("mbarrier at shared address 0x", absl::Hex(fault.address));
   switch (static_cast<MbarrierFault>(fault.mask)) {
     case MbarrierFault::kNotInitialised:
       return absl::StrCat(which, " is not initialised");

@@ -112,6 +112,20 @@ TEST(NegotiateTest, SaysWhatIsMissing) {
               StatusIs(absl::StatusCode::kFailedPrecondition, HasSubstr("cuda:0 is sm_52")));
 }
 
+// sm_90a runs on compute capability 9.0 and nowhere else.
+TEST(NegotiateTest, SpecificTargetsFitOneArchitecture) {
+  ASSERT_OK_AND_ASSIGN(const Target target, Target::Parse("sm_90a"));
+  const NeededVersion needed = LeastVersion(target, {"setmaxnreg.dec.sync.aligned.u32"});
+  EXPECT_EQ(needed.version.ToString(), "8.0");
+  EXPECT_EQ(needed.needed_by, "sm_90a");
+  EXPECT_OK(CheckText({"cuda:0", 13000, 90}, target, needed));
+  for (const int capability : {89, 100}) {
+    EXPECT_THAT(
+        CheckText({"cuda:0", 13000, capability}, target, needed),
+        StatusIs(absl::StatusCode::kFailedPrecondition, HasSubstr("the text is for sm_90a")));
+  }
+}
+
 // A floor that the caller asks for is nobody's instruction.
 TEST(NegotiateTest, AFloorOfTheTargetCounts) {
   ASSERT_OK_AND_ASSIGN(const Target target, Target::Parse("sm_80.ptx84"));

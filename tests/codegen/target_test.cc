@@ -20,7 +20,9 @@ TEST(TargetTest, ParsesAndPrints) {
                                                         {"sm_90.ptx84", "sm_90.ptx84"},
                                                         {"sm75", "sm_75.ptx63"},
                                                         {"sm_80.ptx70", "sm_80.ptx70"},
-                                                        {"sm_120.ptx90", "sm_120.ptx90"}}) {
+                                                        {"sm_120.ptx90", "sm_120.ptx90"},
+                                                        {"sm_90a", "sm_90a.ptx80"},
+                                                        {"sm103a.ptx90", "sm_103a.ptx90"}}) {
     ASSERT_OK_AND_ASSIGN(const Target target, Target::Parse(text));
     EXPECT_EQ(target.ToString(), printed);
     EXPECT_THAT(Target::Parse(target.ToString()), IsOkAndHolds(target));
@@ -28,8 +30,8 @@ TEST(TargetTest, ParsesAndPrints) {
 }
 
 TEST(TargetTest, RefusesWhatItDoesNotKnow) {
-  for (const char* text : {"", "sm", "sm_", "sm_1", "90", "compute_90", "sm_90a", "gfx90", "sm__90",
-                           "sm_-90", "sm_999999999999"}) {
+  for (const char* text : {"", "sm", "sm_", "sm_1", "90", "compute_90", "sm_89a", "sm_90b",
+                           "sm_90aa", "sm_a", "gfx90", "sm__90", "sm_-90", "sm_999999999999"}) {
     EXPECT_THAT(Target::Parse(text),
                 StatusIs(absl::StatusCode::kInvalidArgument,
                          AllOf(HasSubstr(std::string("unknown target '") + text + "'"),
@@ -45,6 +47,9 @@ TEST(TargetTest, RefusesWhatItDoesNotKnow) {
   EXPECT_THAT(Target::Parse("sm_90.ptx77"),
               StatusIs(absl::StatusCode::kInvalidArgument,
                        "target 'sm_90.ptx77': sm_90 needs PTX 7.8 or newer"));
+  EXPECT_THAT(Target::Parse("sm_90a.ptx78"),
+              StatusIs(absl::StatusCode::kInvalidArgument,
+                       "target 'sm_90a.ptx78': sm_90a needs PTX 8.0 or newer"));
   EXPECT_THAT(Target::ForSm(42), StatusIs(absl::StatusCode::kInvalidArgument, HasSubstr("sm_42")));
 }
 

@@ -229,6 +229,8 @@ TEST(FeaturesTest, RefusedBelowTheirArchitecture) {
   // The longest prefix counts: cp.async.bulk is not cp.async.
   EXPECT_THAT(WithInstruction("cp.async.bulk.commit_group", 80),
               lacks("cp.async.bulk.commit_group needs sm_90, the target is sm_80"));
+  EXPECT_THAT(WithInstruction("setmaxnreg.dec.sync.aligned.u32 40", 100),
+              lacks("setmaxnreg.dec.sync.aligned.u32 40 needs sm_90a, the target is sm_100"));
   EXPECT_OK(WithInstruction("cp.async.wait_all", 80));
   EXPECT_OK(WithInstruction("cp.async.bulk.commit_group", 90));
 }

@@ -136,6 +136,29 @@ END:
   EXPECT_OK(RunKernel(run));
 }
 
+TEST(RandomSchedules, PartTheLanesOfAWarp) {
+  // Nothing holds lane 0 back until all have read; in lock step nobody notices.
+  const std::string text = R"(
+ld.global.u32 %r2, [%d2];
+add.u32 %r2, %r2, 1;
+setp.eq.u32 %p1, %r0, 0;
+@%p1 st.global.u32 [%d2], %r2;
+)";
+  int found = 0;
+  for (uint64_t seed = 0; seed < 64; ++seed) {
+    KernelRun run;
+    run.text = Module(text);
+    run.clear_b = true;
+    run.options.schedule_seed = seed;
+    const bool ok = RunKernel(run).ok();
+    EXPECT_TRUE(ok || seed != 0);
+    found += ok ? 0 : 1;
+    run.text = Module(With(text, "setp.eq.u32", "bar.warp.sync -1; setp.eq.u32"));
+    EXPECT_OK(RunKernel(run)) << "seed " << seed;
+  }
+  EXPECT_GT(found, 2);
+}
+
 TEST(CoResidentBlocks, CooperativeGridsAreBounded) {
   ASSERT_OK_AND_ASSIGN(const auto program, ParseProgram(Module("")));
   Memory memory;

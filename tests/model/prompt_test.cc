@@ -29,6 +29,7 @@ constexpr double kTolerance = 1e-2;      // of the largest logit; measured: at m
 constexpr double kNllTolerance = 3e-3;   // of a token's negative log-likelihood, in the mean
 constexpr double kLogProbability = 0.1;  // against llama.cpp: see oracle_test.cc
 constexpr double kTie = 0.05;
+constexpr double kE4M3Tolerance = 0.2;  // of the largest logit: four bits instead of eleven
 
 class PromptTest : public testing::TestWithParam<std::tuple<Products, std::string>> {
  protected:
@@ -206,10 +207,41 @@ TEST_P(PromptTest, ChoosesTheLoweringAsked) {
       EXPECT_EQ(name, "plain");
       break;
     case Products::kGenerated:
-      EXPECT_EQ(name, "prompt");
+      EXPECT_EQ(name, "dense");
       break;
     default:
-      EXPECT_EQ(name, "prompt, products by cuBLASLt");
+      EXPECT_EQ(name, "cublaslt");
+  }
+}
+
+// Kept f16 copies are what would be expanded; FP8 copies are coarser, and by the library only.
+TEST_P(PromptTest, KeptWeightsGiveTheSameOrNearlyTheSameLogits) {
+  if (std::get<0>(GetParam()) == Products::kPlain) GTEST_SKIP() << "keeps nothing";
+  ASSERT_OK_AND_ASSIGN(const GgufFile file, GgufFile::Open(*SamplePath("q4_k_m")));
+  std::vector<TokenId> tokens;
+  Rng rng(5);
+  for (int i = 0; i < 40; ++i) tokens.push_back(rng.Below(1000));
+  std::vector<float> expanded;
+  for (const PromptWeights weights :
+       {PromptWeights::kExpanded, PromptWeights::kHalf, PromptWeights::kE4M3}) {
+    const absl::StatusOr<std::unique_ptr<Transformer>> model =
+        Transformer::Load(file, *cache_,
+                          {.context = 64,
+                           .products = std::get<0>(GetParam()),
+                           .dense_rows = 2,
+                           .prompt_weights = weights});
+    if (absl::IsUnavailable(model.status())) GTEST_SKIP() << model.status().message();
+    if (weights == PromptWeights::kE4M3 && std::get<0>(GetParam()) == Products::kGenerated) {
+      EXPECT_THAT(model, StatusIs(absl::StatusCode::kUnimplemented, HasSubstr("FP8")));
+      continue;
+    }
+    ASSERT_OK(model);
+    ASSERT_OK((*model)->Prompt(tokens, /*want_logits=*/true));
+    const std::vector<float> logits = Copy((*model)->Logits());
+    if (weights == PromptWeights::kExpanded) expanded = logits;
+    const double difference = Difference(logits, expanded);
+    EXPECT_LE(difference, weights == PromptWeights::kE4M3 ? kE4M3Tolerance : 0);
+    if (weights == PromptWeights::kE4M3) RecordProperty("e4m3", absl::StrCat(difference));
   }
 }
 

@@ -146,7 +146,9 @@ TEST_F(TransformerTest, TheGpuGivesTheBitsOfTheEmulator) {
   ModuleCache gpu_cache(*gpu);
   ASSERT_OK_AND_ASSIGN(const GgufFile file, GgufFile::Open(*SamplePath("q4_k_m")));
   ASSERT_OK_AND_ASSIGN(const auto on_emulator, Transformer::Load(file, *cache_, {}));
-  ASSERT_OK_AND_ASSIGN(const auto on_gpu, Transformer::Load(file, gpu_cache, {}));
+  // The tiled lowering divides the rows by the device's multiprocessors.
+  ASSERT_OK_AND_ASSIGN(const auto on_gpu,
+                       Transformer::Load(file, gpu_cache, {.lowering = LoweringChoice::kPlain}));
   const std::vector<TokenId> tokens = RandomTokens(24, on_gpu->config().vocab_size);
   EXPECT_EQ(LogitsOf(*on_gpu, tokens), LogitsOf(*on_emulator, tokens));
 }
@@ -276,6 +278,108 @@ TEST_F(TransformerTest, GreedyStepsEndWithTheContext) {
   EXPECT_THAT(model->StepGreedy(),
               StatusIs(absl::StatusCode::kOutOfRange,
                        "the context of 3 positions is full; ask for a larger one"));
+}
+
+// Sequences join and leave between steps; each has the bits it has alone.
+TEST_F(TransformerTest, SequencesSideBySideHaveTheBitsOfOneAlone) {
+  const std::string bytes = Write(RandomModel{}).Build();
+  ASSERT_OK_AND_ASSIGN(const GgufFile file, GgufFile::Parse(Bytes(bytes)));
+  ASSERT_OK_AND_ASSIGN(const auto alone, Transformer::Load(file, *cache_, {}));
+  ASSERT_OK_AND_ASSIGN(const auto model, Transformer::Load(file, *cache_, {.slots = 5}));
+  EXPECT_EQ(model->slots(), 5u);
+  const uint32_t vocab = model->config().vocab_size;
+  Rng rng(11);
+  std::vector<std::vector<TokenId>> history(5);
+  for (const std::vector<uint32_t>& members :
+       std::vector<std::vector<uint32_t>>{{3}, {3, 0}, {0, 3, 4, 1}, {4, 0}, {2, 1, 0, 4, 3}}) {
+    std::vector<SlotToken> rows;
+    for (const uint32_t slot : members) {
+      rows.push_back({slot, rng.Below(vocab)});
+      history[slot].push_back(rows.back().token);
+    }
+    ASSERT_OK(model->StepBatch(rows));
+    ASSERT_OK_AND_ASSIGN(const auto all, model->Logits());
+    const std::vector<float> logits(all.begin(), all.end());
+    ASSERT_EQ(logits.size(), uint64_t{vocab} * rows.size());
+    ASSERT_OK_AND_ASSIGN(const auto choices, model->NextBatch());
+    ASSERT_EQ(choices.size(), rows.size());
+    for (size_t r = 0; r < rows.size(); ++r) {
+      SCOPED_TRACE(absl::StrCat("row ", r, " of ", rows.size(), ", slot ", rows[r].slot));
+      alone->Reset();
+      const std::vector<float> want = LogitsOf(*alone, history[rows[r].slot]).back();
+      EXPECT_TRUE(std::equal(want.begin(), want.end(), logits.begin() + r * vocab));
+      EXPECT_EQ(choices[r], reference::ArgMax(want));
+      EXPECT_EQ(model->length(rows[r].slot), history[rows[r].slot].size());
+    }
+  }
+}
+
+TEST_F(TransformerTest, BatchesGoOnByThemselves) {
+  const std::string bytes = Write(RandomModel{}).Build();
+  ASSERT_OK_AND_ASSIGN(const GgufFile file, GgufFile::Parse(Bytes(bytes)));
+  ASSERT_OK_AND_ASSIGN(const auto alone, Transformer::Load(file, *cache_, {}));
+  ASSERT_OK_AND_ASSIGN(const auto model, Transformer::Load(file, *cache_, {.slots = 3}));
+  // Prompts of different lengths, in any order of the slots.
+  const std::vector<std::vector<TokenId>> prompts = {{1, 2}, {}, {3, 4, 5}};
+  for (const uint32_t slot : {2u, 0u}) {
+    ASSERT_OK(model->Select(slot));
+    for (const TokenId token : prompts[slot]) ASSERT_OK(model->Step(token, false));
+  }
+  ASSERT_OK(model->StepBatch({{0, 10}, {1, 11}, {2, 12}}));
+  constexpr int kSteps = 4;
+  for (int i = 0; i < kSteps; ++i) ASSERT_OK(model->StepBatchGreedy());
+  std::vector<std::vector<TokenId>> got(3);
+  for (int i = 0; i <= kSteps; ++i) {
+    ASSERT_OK_AND_ASSIGN(const auto choices, model->NextBatch());
+    for (uint32_t slot = 0; slot < 3; ++slot) got[slot].push_back(choices[slot]);
+  }
+  for (uint32_t slot = 0; slot < 3; ++slot) {
+    SCOPED_TRACE(slot);
+    alone->Reset();
+    for (const TokenId token : prompts[slot]) ASSERT_OK(alone->Step(token, false));
+    ASSERT_OK(alone->Step(10 + slot, true));
+    for (const TokenId token : got[slot]) {
+      EXPECT_THAT(alone->Greedy(), IsOkAndHolds(token));
+      ASSERT_OK(alone->Step(token, true));
+    }
+    EXPECT_EQ(model->length(slot), prompts[slot].size() + 1 + kSteps);
+  }
+}
+
+TEST_F(TransformerTest, BatchesRefuseWhatTheyCannotRun) {
+  ASSERT_OK_AND_ASSIGN(const auto model, Load(Write({})));
+  EXPECT_THAT(model->StepBatch({}), StatusIs(absl::StatusCode::kInvalidArgument));
+  EXPECT_THAT(model->StepBatch({{1, 0}}),
+              StatusIs(absl::StatusCode::kInvalidArgument, "row 0 is of slot 1 of 1"));
+  EXPECT_THAT(
+      model->StepBatch({{0, 0}, {0, 1}}),
+      StatusIs(absl::StatusCode::kInvalidArgument, "row 1 is of slot 0, which an earlier row has"));
+  EXPECT_THAT(model->StepBatch({{0, kTinyVocab}}), StatusIs(absl::StatusCode::kInvalidArgument));
+  EXPECT_THAT(model->StepBatchGreedy(), StatusIs(absl::StatusCode::kFailedPrecondition));
+  EXPECT_THAT(model->Select(1), StatusIs(absl::StatusCode::kOutOfRange, "slot 1 of 1"));
+  ASSERT_OK(model->StepBatch({{0, 1}}));
+  EXPECT_THAT(model->StepGreedy(), StatusIs(absl::StatusCode::kFailedPrecondition,
+                                            "the last step was one of several sequences"));
+  EXPECT_EQ(model->length(), 1u);
+}
+
+TEST_F(TransformerTest, ADraftIsCheckedInOnePass) {
+  ASSERT_OK_AND_ASSIGN(const auto model, Load(Write({})));
+  const std::vector<TokenId> tokens = RandomTokens(9, kTinyVocab);
+  const auto logits = LogitsOf(*model, tokens);
+  const std::vector<float> after = LogitsOf(*model, {7}).at(0);
+  model->Reset();
+  ASSERT_OK(model->Step(tokens[0], false));
+  ASSERT_OK_AND_ASSIGN(const auto likeliest,
+                       model->Verify(absl::MakeConstSpan(tokens).subspan(1, 7)));
+  ASSERT_EQ(likeliest.size(), 7u);
+  for (size_t i = 0; i < 7; ++i) EXPECT_EQ(likeliest[i], reference::ArgMax(logits[i + 1])) << i;
+  EXPECT_EQ(model->length(), 8u);
+  // What was wrong of it is dropped; the rest is as if it had been run token by token.
+  ASSERT_OK(model->Rewind(3));
+  ASSERT_OK(model->Verify(absl::MakeConstSpan(tokens).subspan(3, 6)));
+  EXPECT_EQ(LogitsOf(*model, {7}).at(0), after);
+  EXPECT_THAT(model->Rewind(11), StatusIs(absl::StatusCode::kOutOfRange));
 }
 
 TEST_F(TransformerTest, AnObserverSeesEveryKernel) {

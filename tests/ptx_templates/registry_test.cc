@@ -109,6 +109,10 @@ TEST(RegistryTest, Errors) {
   EXPECT_THAT(error("convert:from=f32,to=f32"),
               says("convert: from=f32,to=f32: exactly one of them must be f32"));
   EXPECT_THAT(error("convert:from=q4_k"), says("convert: from=q4_k must be one of f32, f16, bf16"));
+  EXPECT_THAT(error("convert:from=f32,to=f16,scale=1"), says("convert: scale=1 is for widening"));
+  EXPECT_THAT(error("quantize_e4m3:scaling=max"),
+              says("'max' is no scaling; known: none, factor, absmax"));
+  EXPECT_THAT(error("absmax:threads=48"), says("absmax: threads=48 must be one of"));
   EXPECT_THAT(error("kv_append:head_dim=80,type=q8_0"),
               says("kv_append: head_dim=80 is not a multiple of 32, the block of q8_0"));
   EXPECT_THAT(error("attention:head_dim=80,type=q8_0"),

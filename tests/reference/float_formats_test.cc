@@ -28,6 +28,28 @@ TEST(FloatFormatsTest, MidpointsRoundToEvenAndTheirNeighboursOutward) {
   }
 }
 
+TEST(FloatFormatsTest, E4M3) {
+  // Every number, the midpoints between two and their neighbours.
+  float below = 0;
+  for (uint32_t bits = 0; bits < 0x7e; ++bits) {
+    const auto number = [](uint32_t b) {
+      const float fraction = static_cast<float>(b % 8) / 8;
+      return b < 8 ? std::ldexp(fraction, -6)
+                   : std::ldexp(1 + fraction, static_cast<int>(b / 8) - 7);
+    };
+    below = number(bits);
+    const float middle = (below + number(bits + 1)) / 2;
+    ASSERT_EQ(FloatToE4M3(below), bits);
+    ASSERT_EQ(FloatToE4M3(-below), bits | 0x80);
+    ASSERT_EQ(FloatToE4M3(middle), bits % 2 == 0 ? bits : bits + 1);
+    ASSERT_EQ(FloatToE4M3(std::nextafter(middle, 0.0f)), bits);
+    ASSERT_EQ(FloatToE4M3(std::nextafter(middle, INFINITY)), bits + 1);
+  }
+  EXPECT_EQ(FloatToE4M3(448.0f), 0x7e);
+  EXPECT_EQ(FloatToE4M3(-INFINITY), 0xfe);
+  EXPECT_EQ(FloatToE4M3(NAN), 0x7f);
+}
+
 TEST(FloatFormatsTest, KnownValues) {
   EXPECT_EQ(HalfToFloat(0x0001), 0x1p-24f);
   EXPECT_EQ(HalfToFloat(0x7bff), 65504.0f);

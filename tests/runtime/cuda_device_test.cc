@@ -98,8 +98,9 @@ TEST(CudaDeviceTest, WhatTheDeviceCannotTakeNeverReachesTheLoader) {
                        HasSubstr("saxpy:test@sm_75.ptx63: saxpy.new needs PTX 8.1")));
   KernelSpec newer_sm = SaxpySpec();
   newer_sm.target.sm = 100;
-  EXPECT_THAT(device->Load(newer_sm), StatusIs(absl::StatusCode::kFailedPrecondition,
-                                               HasSubstr("the text is for sm_100; cuda:0 is sm_90")));
+  EXPECT_THAT(device->Load(newer_sm),
+              StatusIs(absl::StatusCode::kFailedPrecondition,
+                       HasSubstr("the text is for sm_100; cuda:0 is sm_90")));
   KernelSpec shared = SaxpySpec();
   shared.static_shared = 1024;
   shared.dynamic_shared = 227 * 1024;
@@ -200,6 +201,64 @@ absl::Status UseEverything(const FakeDriver& fake, std::vector<std::string>& log
   PTXSMITH_RETURN_IF_ERROR(stream.CopyToHost(pinned.data(), y, pinned.bytes()));
   PTXSMITH_RETURN_IF_ERROR(stream.CopyToHost(host, y, sizeof(host)));
   return stream.Synchronize();
+}
+
+TEST(CudaDeviceTest, ContextsAndStreamsOfTheHostAreNotTaken) {
+  FakeDriver fake;
+  fake.device_count = 2;
+  {
+    ASSERT_OK_AND_ASSIGN(const auto device,
+                         AdoptCuda(reinterpret_cast<CUcontext>(0x2000), fake.api()));
+    EXPECT_EQ(device->profile().name, "cuda:1");
+    Stream stream = Stream::Borrow(device, 0x3000);
+    Stream moved;
+    moved = std::move(stream);
+    ASSERT_OK_AND_ASSIGN(const auto module, device->Load(SaxpySpec()));
+    ASSERT_OK_AND_ASSIGN(const Buffer y, device->Allocate(64, "y"));
+    ASSERT_OK_AND_ASSIGN(const BoundLaunch bound, Bind(module, {y, y, 2.0f, 16u}));
+    EXPECT_OK(Enqueue(bound, moved));
+  }
+  for (const char* call : {"cuDevicePrimaryCtxRetain", "cuDevicePrimaryCtxRelease",
+                           "cuStreamDestroy", "cuStreamSynchronize"}) {
+    EXPECT_EQ(fake.Count(call), 0u) << call;
+  }
+  EXPECT_THAT(fake.Live(), IsEmpty());
+}
+
+// The fake goes on after one fault; the device must not.
+TEST(CudaDeviceTest, AFaultEndsItsOwnDeviceAndIsLoggedOnce) {
+  FakeDriver fake;
+  fake.device_count = 2;
+  std::vector<std::string> logs;
+  {
+    ASSERT_OK_AND_ASSIGN(const auto other, OpenCuda(1, fake.api()));
+    ASSERT_OK_AND_ASSIGN(const auto device, OpenCuda(0, fake.api()));
+    DebugFlags flags;
+    flags.log = [&](absl::string_view text) { logs.emplace_back(text); };
+    device->SetDebug(flags);
+    ASSERT_OK_AND_ASSIGN(const auto module, device->Load(SaxpySpec()));
+    ASSERT_OK_AND_ASSIGN(const Buffer y, device->Allocate(64, "y"));
+    ASSERT_OK_AND_ASSIGN(Stream stream, device->NewStream());
+    ASSERT_OK_AND_ASSIGN(const BoundLaunch bound, Bind(module, {y, y, 2.0f, 16u}));
+    EXPECT_FALSE(device->lost());
+    fake.FailAt(fake.calls().size() + 1, CUDA_ERROR_ILLEGAL_ADDRESS);
+    EXPECT_THAT(stream.Synchronize(),
+                StatusIs(absl::StatusCode::kInternal, HasSubstr("cuStreamSynchronize: ")));
+    EXPECT_TRUE(device->lost());
+    const size_t before = fake.calls().size();
+    const std::string expected = "the device was lost: cuStreamSynchronize: ";
+    EXPECT_THAT(Enqueue(bound, stream), StatusIs(absl::StatusCode::kInternal, HasSubstr(expected)));
+    EXPECT_THAT(device->Allocate(64, "z"),
+                StatusIs(absl::StatusCode::kInternal, HasSubstr(expected)));
+    EXPECT_THAT(device->Load(SaxpySpec()),
+                StatusIs(absl::StatusCode::kInternal, HasSubstr(expected)));
+    EXPECT_EQ(fake.calls().size(), before) << "the driver was asked again";
+    EXPECT_FALSE(other->lost());
+    EXPECT_OK(other->Allocate(64, "z"));
+  }
+  EXPECT_THAT(fake.Live(), IsEmpty());
+  EXPECT_EQ(logs.size(), 1u);
+  EXPECT_OK(OpenCuda(0, fake.api())) << "the GPU can be opened again";
 }
 
 struct Failure {

@@ -148,6 +148,14 @@ TEST_F(DenseGemmTest, ProductsOfOneProblemShareItsDescription) {
   EXPECT_GT(library_.live, live);
 }
 
+TEST_F(DenseGemmTest, ProductsWithScalesShareTheAlgorithm) {
+  const GemmProblem problem = {.m = 3, .n = 32, .k = 64, .input = Input::kE4M3};
+  ASSERT_OK(Bind(problem));
+  library_.failing = "heuristic";
+  EXPECT_OK(Bind(problem));
+  EXPECT_FALSE(Bind({.m = 4, .n = 32, .k = 64, .input = Input::kE4M3}).ok());
+}
+
 TEST_F(DenseGemmTest, ScalesAreThoseOfRows) {
   const BufferView all(buffer_);
   ASSERT_OK(gemm_->Bind({.m = 3, .n = 32, .k = 64, .input = Input::kE4M3}, all, all, all,

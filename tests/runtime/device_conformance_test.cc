@@ -1,5 +1,6 @@
 // What every device must do alike, on the emulator and on the first GPU.
 
+#include <algorithm>
 #include <cmath>
 #include <cstdlib>
 #include <string>
@@ -10,6 +11,7 @@
 #include "runtime/device.h"
 #include "runtime/launch.h"
 #include "runtime/module_cache.h"
+#include "runtime/staged_upload.h"
 #include "tests/runtime/test_kernels.h"
 #include "tests/util/status_matchers.h"
 
@@ -80,6 +82,22 @@ TEST_P(DeviceConformanceTest, CopiesAndFills) {
   for (size_t i = 0; i < got.size(); ++i) {
     ASSERT_EQ(got[i], i >= 100 && i < 200 ? values[i - 100] : 0.0f) << i;
   }
+}
+
+TEST_P(DeviceConformanceTest, UploadsInPieces) {
+  const std::vector<float> values = Ramp(1000, 1.0f, 0.5f);
+  ASSERT_OK_AND_ASSIGN(const Buffer x, device_->Allocate(4000, "x"));
+  ASSERT_OK_AND_ASSIGN(StagedUpload upload, StagedUpload::Create(*device_, stream_, 64));
+  {
+    // The source may be gone, or hold something else, once Copy has returned.
+    std::vector<float> source = values;
+    ASSERT_OK(upload.Copy(x, source.data(), 3996));
+    ASSERT_OK(upload.Copy(BufferView(x).Slice(3996, 4), &source[999], 4));
+    std::fill(source.begin(), source.end(), -1.0f);
+  }
+  EXPECT_THAT(Download(x), IsOkAndHolds(values));
+  EXPECT_THAT(upload.Copy(BufferView(x).Slice(0, 100), values.data(), 101),
+              StatusIs(absl::StatusCode::kInvalidArgument));
 }
 
 TEST_P(DeviceConformanceTest, RunsAKernelOverAnUnevenSize) {
@@ -174,7 +192,7 @@ TEST_P(DeviceConformanceTest, WhatTheDeviceCannotTakeIsRefused) {
   KernelSpec newer = SaxpySpec();
   newer.version = {99, 0};
   EXPECT_THAT(device_->Load(newer), StatusIs(absl::StatusCode::kFailedPrecondition,
-                                             HasSubstr(newer.key + " needs PTX 99.0")));
+                                             HasSubstr("needs PTX 99.0")));
   KernelSpec shared = SaxpySpec();
   shared.dynamic_shared = 1 << 20;
   EXPECT_THAT(device_->Load(shared),
@@ -211,6 +229,21 @@ TEST_P(DeviceConformanceTest, AFaultOfAKernelIsInternalAndNamesIt) {
         std::_Exit(absl::IsInternal(status) ? 0 : 1);
       },
       testing::ExitedWithCode(0), "wild_store:test@sm_75");
+}
+
+// A GPU whose context a fault has ended is opened anew once nobody holds the old one.
+TEST_P(DeviceConformanceTest, AfterAFaultTheDeviceCanBeOpenedAgain) {
+  GTEST_FLAG_SET(death_test_style, "threadsafe");
+  EXPECT_EXIT(
+      {
+        device_.reset();
+        const bool faulted = absl::IsInternal(Fault(GetParam()));
+        const auto device = Device::Open(GetParam());
+        const auto module = device.ok() ? (*device)->Load(SaxpySpec()) : device.status();
+        std::fprintf(stderr, "%s\n", module.status().ToString().c_str());
+        std::_Exit(faulted && module.ok() ? 0 : 1);
+      },
+      testing::ExitedWithCode(0), "OK");
 }
 
 INSTANTIATE_TEST_SUITE_P(Devices, DeviceConformanceTest,

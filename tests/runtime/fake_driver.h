@@ -49,6 +49,8 @@ class FakeDriver {
   std::string info_log = "info";  // written by one that succeeds
   std::string jit_problem;        // set by a compilation whose options are not as they should be
   CUresult jit_result = CUDA_SUCCESS;
+  CUresult code_result = CUDA_SUCCESS;  // of machine code, which starts as every ELF file
+  int codes_loaded = 0;
   int opted_in_shared = 0;  // by cuFuncSetAttribute
   // Of the last launch.
   unsigned grid[3] = {};

@@ -2,6 +2,7 @@
 #include <csignal>
 #include <filesystem>
 #include <fstream>
+#include <iterator>
 #include <nlohmann/json.hpp>
 #include <set>
 #include <string>
@@ -51,6 +52,11 @@ class CliTest : public testing::Test {
   std::string FileWith(const std::string& name, const std::string& text) const {
     std::ofstream(Path(name), std::ios::binary) << text;
     return Path(name);
+  }
+
+  static std::string Contents(const std::string& path) {
+    std::ifstream in(path, std::ios::binary);
+    return {std::istreambuf_iterator<char>(in), std::istreambuf_iterator<char>()};
   }
 
   static std::string Sample() { return TestPath("data/sample-q4_k_m.gguf"); }
@@ -324,6 +330,25 @@ TEST_F(CliTest, BenchHasTheFieldsOfLlamaBench) {
     EXPECT_GT(row["avg_ts"], 0);
     EXPECT_GT(row["read_bandwidth"], 0);
   }
+}
+
+TEST_F(CliTest, TuneWritesAProfileThatBenchReads) {
+  const Args tune = {"tune",     "--synthetic", "tiny:q4_k_m", "-o",    Path("gpu"),
+                     "--report", Path("html"),  "--device",    "cuda:0"};
+  const Outcome outcome = Program::Run(tune);
+  if (outcome.err.find("no NVIDIA driver") != std::string::npos) GTEST_SKIP() << outcome.err;
+  ASSERT_EQ(outcome.exit_code, 0) << outcome.err;
+  const Json profile = Json::parse(Contents(Path("gpu")));
+  EXPECT_GE(profile["gemv"].size(), 4u);
+  EXPECT_THAT(Contents(Path("html")), HasSubstr("q4_k 512x1024 m=1"));
+  // What is known is not measured again.
+  const Outcome again = Program::Run(tune);
+  EXPECT_THAT(again.err, HasSubstr(absl::StrCat(profile["gemv"].size(), " choices that hold")));
+  EXPECT_EQ(Json::parse(Contents(Path("gpu"))), profile);
+  EXPECT_EQ(Program::Run({"bench", "--synthetic", "tiny:q4_k_m", "-p", "4", "-n", "4", "-r", "1",
+                          "--gpu-profile", Path("gpu")})
+                .exit_code,
+            0);
 }
 
 TEST_F(CliTest, CtrlCEndsARunWithItsStatistics) {

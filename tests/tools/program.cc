@@ -8,6 +8,7 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
+#include <algorithm>
 #include <cstring>
 
 #include "gtest/gtest.h"
@@ -36,7 +37,12 @@ Program::Program(const std::vector<std::string>& args, const ProgramOptions& opt
     : out_(memfd_create("out", MFD_CLOEXEC)), err_(memfd_create("err", MFD_CLOEXEC)) {
   std::vector<std::string> argv = {PTXSMITH_BINARY};
   argv.insert(argv.end(), args.begin(), args.end());
+  // First wins: a test may ask for a cache, none gets the user's.
   std::vector<std::string> environment = options.environment;
+  const bool cache = std::any_of(environment.begin(), environment.end(), [](const auto& variable) {
+    return variable.compare(0, 19, "PTXSMITH_CACHE_DIR=") == 0;
+  });
+  if (!cache) environment.emplace_back("PTXSMITH_NO_CACHE=1");
   for (char** variable = environ; *variable != nullptr; ++variable) {
     if (std::strncmp(*variable, "PTXSMITH_", 9) != 0) environment.push_back(*variable);
   }

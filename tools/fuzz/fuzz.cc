@@ -108,6 +108,21 @@ class Machine {
     return runner.Run(module, test);
   }
 
+  // What is wrong with `other`, an output beside the device's own; empty if nothing.
+  static std::string Compare(const KernelCase& test, absl::string_view whose,
+                             const std::vector<Bytes>& got, const std::vector<Bytes>& other) {
+    if (!test.same_bits) {
+      const Verdict verdict = test.check(other);
+      return verdict ? "" : absl::StrCat(whose, ": ", verdict.problem);
+    }
+    for (size_t i = 0; i < other.size(); ++i) {
+      if (got[i] == other[i]) continue;
+      const Verdict bits = CheckBits(FromBytes<float>(got[i]), FromBytes<float>(other[i]));
+      return absl::StrCat("not the bits of ", whose, ": argument ", i, " ", bits.problem);
+    }
+    return "";
+  }
+
   absl::Status RunAndCompare(const Drawn& drawn, FuzzResult& result) {
     const KernelCase test = drawn.maker.make();
     PTXSMITH_ASSIGN_OR_RETURN(const std::vector<Bytes> got, RunOn(runner_, drawn.kernel, test));
@@ -116,16 +131,12 @@ class Machine {
     result.worst = verdict.worst;
     if (emulated() || !verdict) return absl::OkStatus();
     PTXSMITH_ASSIGN_OR_RETURN(const std::vector<Bytes> want, RunOn(check_, drawn.kernel, test));
-    if (!test.same_bits) {
-      const Verdict emulator = test.check(want);
-      if (!emulator) result.problem = absl::StrCat("on the emulator: ", emulator.problem);
-      return absl::OkStatus();
-    }
-    for (size_t i = 0; i < want.size(); ++i) {
-      if (got[i] == want[i]) continue;
-      const Verdict bits = CheckBits(FromBytes<float>(got[i]), FromBytes<float>(want[i]));
-      result.problem = absl::StrCat("not the emulator's bits: argument ", i, " ", bits.problem);
-    }
+    result.problem = Compare(test, "the emulator", got, want);
+    if (!options_.three_way || !result.problem.empty()) return absl::OkStatus();
+    PTXSMITH_ASSIGN_OR_RETURN(const std::shared_ptr<const Module> module,
+                              runner_.device()->LoadUnoptimized(drawn.kernel));
+    PTXSMITH_ASSIGN_OR_RETURN(const std::vector<Bytes> plain, runner_.Run(module, test));
+    result.problem = Compare(test, "the unoptimised kernel", got, plain);
     return absl::OkStatus();
   }
 
@@ -140,6 +151,7 @@ std::string Command(const FuzzOptions& options, const FuzzCase& launch) {
   absl::StrAppend(&command, " --values ", ToString(launch.values), " --seed ", launch.seed,
                   " --device ", options.device);
   if (options.random_schedule) absl::StrAppend(&command, " --schedule random");
+  if (options.three_way) absl::StrAppend(&command, " --three-way");
   return command;
 }
 

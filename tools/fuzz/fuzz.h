@@ -1,5 +1,6 @@
 // Runs drawn cases of kernel families on a device and compares what comes out with the references
-// under their bounds; on a GPU also with the emulator, bit for bit. A failure is shrunk to the
+// under their bounds; on a GPU also with the emulator, bit for bit, and if asked with the same
+// kernel compiled without optimisation. A failure is shrunk to the
 // simplest case that still fails and told as one command. Behind `ptxsmith fuzz`.
 //
 //   FuzzOptions options;
@@ -27,6 +28,7 @@ namespace ptxsmith {
 struct FuzzOptions {
   std::string device = "emu:sm90";
   bool random_schedule = false;  // of the emulator, see SetEmulatorSchedule
+  bool three_way = false;        // on a GPU: also the unoptimised kernel
   std::vector<CaseFamily> families;
   uint64_t cases = 1000;  // of each family
   uint64_t seed = 1;

@@ -200,6 +200,16 @@ FuzzFamily MakeFuzzFamily() {
 }
 
 // What many families have besides their spec.
+// A field brought into 1 to `max`; what is in it stays, as a case that is read back must.
+inline void Limit(uint32_t& value, uint32_t max) {
+  if (value == 0 || value > max) value = value % max + 1;
+}
+
+struct NoSizes {
+  static constexpr absl::string_view kFamily = "sizes";
+  static constexpr auto kFields = Fields();
+};
+
 struct ElementSizes {
   uint32_t n = 1;
 

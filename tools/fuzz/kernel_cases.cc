@@ -6,6 +6,7 @@ namespace {
 constexpr CaseFamily kFamilies[] = {
     {"dequantize", DequantizeCases, DequantizeFuzz},
     {"quantize_q8_1", QuantizeQ8_1Cases, QuantizeQ8_1Fuzz},
+    {"quantize_e4m3_rows", QuantizeE4M3RowsCases, QuantizeE4M3RowsFuzz},
     {"gemm", GemmCases, GemmFuzz},
     {"gemm_half", GemmHalfCases, GemmHalfFuzz},
     {"gate_up", GateUpCases, GateUpFuzz},
@@ -35,7 +36,13 @@ constexpr CaseFamily kFamilies[] = {
     {"advance", AdvanceCases, AdvanceFuzz},
     {"top_k", TopKCases, TopKFuzz},
     {"convert", ConvertCases, ConvertFuzz},
+    {"quantize_e4m3", QuantizeE4M3Cases, QuantizeE4M3Fuzz},
+    {"absmax", AbsmaxCases, AbsmaxFuzz},
     {"attention_combine", AttentionCombineCases, AttentionCombineFuzz},
+    {"read_stream", ReadStreamCases, ReadStreamFuzz},
+    {"repack", RepackCases, RepackFuzz},
+    {"gemv_tiles", GemvTilesCases, GemvTilesFuzz},
+    {"decode_token", DecodeTokenCases, DecodeTokenFuzz},
 };
 
 }  // namespace

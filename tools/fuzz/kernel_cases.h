@@ -49,9 +49,16 @@ std::vector<CaseMaker> ArgmaxCases(uint64_t seed);
 std::vector<CaseMaker> AdvanceCases(uint64_t seed);
 std::vector<CaseMaker> TopKCases(uint64_t seed);
 std::vector<CaseMaker> ConvertCases(uint64_t seed);
+std::vector<CaseMaker> QuantizeE4M3Cases(uint64_t seed);
+std::vector<CaseMaker> AbsmaxCases(uint64_t seed);
 std::vector<CaseMaker> AttentionCombineCases(uint64_t seed);
+std::vector<CaseMaker> ReadStreamCases(uint64_t seed);
+std::vector<CaseMaker> RepackCases(uint64_t seed);
+std::vector<CaseMaker> GemvTilesCases(uint64_t seed);
+std::vector<CaseMaker> DecodeTokenCases(uint64_t seed);
 std::vector<CaseMaker> PrefillAttentionCases(uint64_t seed);
 std::vector<CaseMaker> GemmHalfCases(uint64_t seed);
+std::vector<CaseMaker> QuantizeE4M3RowsCases(uint64_t seed);
 std::vector<CaseMaker> GluHalfCases(uint64_t seed);
 
 FuzzFamily GemvFuzz();
@@ -82,9 +89,16 @@ FuzzFamily ArgmaxFuzz();
 FuzzFamily AdvanceFuzz();
 FuzzFamily TopKFuzz();
 FuzzFamily ConvertFuzz();
+FuzzFamily QuantizeE4M3Fuzz();
+FuzzFamily AbsmaxFuzz();
 FuzzFamily AttentionCombineFuzz();
+FuzzFamily ReadStreamFuzz();
+FuzzFamily RepackFuzz();
+FuzzFamily GemvTilesFuzz();
+FuzzFamily DecodeTokenFuzz();
 FuzzFamily PrefillAttentionFuzz();
 FuzzFamily GemmHalfFuzz();
+FuzzFamily QuantizeE4M3RowsFuzz();
 FuzzFamily GluHalfFuzz();
 
 struct CaseFamily {

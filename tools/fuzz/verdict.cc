@@ -40,4 +40,15 @@ Verdict CheckBits(absl::Span<const float> actual, absl::Span<const float> want) 
   return {};
 }
 
+Verdict CheckBytes(absl::Span<const uint8_t> actual, absl::Span<const uint8_t> want) {
+  if (actual.size() != want.size()) {
+    return Wrong(actual.size(), " bytes instead of ", want.size());
+  }
+  for (size_t i = 0; i < actual.size(); ++i) {
+    if (actual[i] == want[i]) continue;
+    return Wrong("byte ", i, " is ", uint32_t{actual[i]}, " instead of ", uint32_t{want[i]});
+  }
+  return {};
+}
+
 }  // namespace ptxsmith

@@ -9,6 +9,7 @@
 #ifndef PTXSMITH_TOOLS_FUZZ_VERDICT_H_
 #define PTXSMITH_TOOLS_FUZZ_VERDICT_H_
 
+#include <cstdint>
 #include <string>
 
 #include "absl/strings/str_cat.h"
@@ -35,6 +36,9 @@ Verdict CheckClose(absl::Span<const float> actual, const reference::Expected& wa
 
 // Every element with the same bits. The problem names the first that has others.
 Verdict CheckBits(absl::Span<const float> actual, absl::Span<const float> want);
+
+// The same bytes. The problem names the first that differs.
+Verdict CheckBytes(absl::Span<const uint8_t> actual, absl::Span<const uint8_t> want);
 
 }  // namespace ptxsmith
 

@@ -1,125 +1,110 @@
-// Cases of quantize_q8_1 and dequantize: both are exact, so every bit is compared.
+// Cases of convert: it rounds once or not at all, so every bit is compared.
+#include <cmath>
+#include <limits>
+
 #include "absl/strings/str_cat.h"
-#include "ptx_templates/dequantize.h"
-#include "ptx_templates/quantize_q8_1.h"
+#include "ptx_templates/convert.h"
 #include "tools/fuzz/kernel_cases.h"
-#include "tools/fuzz/reference/decode.h"
 #include "tools/fuzz/reference/float_formats.h"
-#include "tools/fuzz/reference/projection.h"
 #include "tools/fuzz/rng.h"
 
 namespace ptxsmith {
 namespace {
 
-// The first byte that differs.
-Verdict CheckBytes(const Bytes& actual, const Bytes& want) {
-  if (actual.size() != want.size()) {
-    return Wrong(actual.size(), " bytes instead of ", want.size());
+// Floats around every edge of the narrow formats: ties, the largest, the smallest, NaN.
+constexpr float kEdges[] = {65519.0f,
+                            65520.0f,
+                            -65536.0f,
+                            0x1p-24f,
+                            0x1p-25f,
+                            0x1.8p-24f,
+                            0x1.002p0f,
+                            0x1.006p0f,
+                            0x1.01p0f,
+                            0x1.03p0f,
+                            0x1p-133f,
+                            0x1p-134f,
+                            std::numeric_limits<float>::max(),
+                            std::numeric_limits<float>::infinity(),
+                            std::numeric_limits<float>::quiet_NaN()};
+
+struct Pair {
+  Bytes input, want;
+};
+
+Pair Narrowing(QuantType to, uint32_t n, Values values, uint64_t seed) {
+  std::vector<float> x = Rng(seed).Floats(values, n);
+  if (values == Values::kLargest) {
+    for (uint32_t i = 0; i < n; ++i) x[i] = kEdges[(seed + i) % std::size(kEdges)];
   }
-  for (size_t i = 0; i < actual.size(); ++i) {
-    if (actual[i] == want[i]) continue;
-    return Wrong("byte ", i, " is ", uint32_t{actual[i]}, " instead of ", uint32_t{want[i]});
+  std::vector<uint16_t> y;
+  y.reserve(x.size());
+  for (float v : x) {
+    y.push_back(to == QuantType::kF16 ? reference::FloatToHalf(v) : reference::FloatToBFloat16(v));
   }
-  return Verdict();
+  return {ToBytes(x), ToBytes(y)};
 }
 
-Bytes Converted(const std::vector<reference::Weight>& weights, QuantType to) {
-  std::vector<float> floats;
-  std::vector<uint16_t> halves;
-  for (const reference::Weight& w : weights) {
-    floats.push_back(w.value);
-    halves.push_back(to == QuantType::kF16 ? reference::FloatToHalf(w.value)
-                                           : reference::FloatToBFloat16(w.value));
+// Every number of the narrow type in turn, or random ones. NaNs are left out: which of them comes
+// out is the device's choice.
+Pair Widening(QuantType from, uint32_t n, float scale, Values values, uint64_t seed) {
+  Rng rng(seed);
+  std::vector<uint16_t> x;
+  std::vector<float> y;
+  for (uint32_t i = 0; y.size() < n; ++i) {
+    const auto bits = static_cast<uint16_t>(values == Values::kNormal ? i : rng.Bits());
+    const float v =
+        from == QuantType::kF16 ? reference::HalfToFloat(bits) : reference::BFloat16ToFloat(bits);
+    if (std::isnan(v)) continue;
+    x.push_back(bits);
+    y.push_back(v * scale);
   }
-  return to == QuantType::kF32 ? ToBytes(floats) : ToBytes(halves);
+  return {ToBytes(x), ToBytes(y)};
 }
 
-CaseMaker Case(const QuantizeQ8_1Spec& spec, uint32_t n, Values values, uint64_t seed) {
+CaseMaker Case(const ConvertSpec& spec, uint32_t n, Values values, uint64_t seed) {
   const auto body = [=] {
-    Rng rng(seed);
-    std::vector<float> x = rng.Floats(values, n);
-    if (values == Values::kNormal) {
-      // A block whose values fall half between two quants.
-      for (uint32_t i = 0; i < 32; ++i) x[i] = static_cast<float>(i) - 15.5f;
-      x[31] = 127.0f;
-    }
-    KernelCase test = CaseOf(spec, BuildQuantizeQ8_1);
-    const Bytes want = reference::QuantizeQ8_1(x);
-    test.args = {Bytes(want.size()), ToBytes(x)};
-    if (!spec.n) test.args.emplace_back(n);
-    test.check = [want](absl::Span<const Bytes> after) { return CheckBytes(after[0], want); };
-    return test;
+    const float scale = spec.scale ? 0.3f : 1.0f;
+    const auto [input, want] = spec.from == QuantType::kF32
+                                   ? Narrowing(spec.to, n, values, seed)
+                                   : Widening(spec.from, n, scale, values, seed);
+    KernelCase result = CaseOf(spec, BuildConvert);
+    result.args = {Bytes(want.size()), input};
+    if (spec.scale) result.args.emplace_back(ToBytes(std::vector<float>{scale}));
+    if (!spec.n) result.args.emplace_back(n);
+    result.check = [want = want](absl::Span<const Bytes> after) {
+      return CheckBytes(after[0], want);
+    };
+    return result;
   };
-  return {FieldsText(spec), absl::StrCat("n=", n, " x=", ToString(values), " seed=", seed), n,
+  return {FieldsText(spec), absl::StrCat("n=", n, " values=", ToString(values), " seed=", seed), n,
           body};
 }
 
-CaseMaker Case(const DequantizeSpec& spec, uint32_t k, uint32_t n, Values values, uint64_t seed) {
-  const auto body = [=] {
-    Rng rng(seed);
-    const Bytes w = rng.Blocks(spec.quant, size_t{k} / Info(spec.quant).block_weights * n, values);
-    KernelCase test = CaseOf(spec, BuildDequantize);
-    const Bytes want = Converted(reference::Decode(spec.quant, w), spec.to);
-    test.args = {Bytes(want.size()), w};
-    if (!spec.k) test.args.emplace_back(k);
-    if (!spec.n) test.args.emplace_back(n);
-    test.check = [want](absl::Span<const Bytes> after) { return CheckBytes(after[0], want); };
-    return test;
-  };
-  return {FieldsText(spec),
-          absl::StrCat("k=", k, " n=", n, " w=", ToString(values), " seed=", seed), uint64_t{k} * n,
-          body};
-}
-
-struct QuantizeTraits {
-  using Spec = QuantizeQ8_1Spec;
+struct Fuzz {
+  using Spec = ConvertSpec;
   using Sizes = ElementSizes;
-  static void Fit(Spec&, Sizes& sizes) { RoundUp(sizes.n, kQ8_1Block); }
+  static void Fit(Spec&, Sizes&) {}
   static CaseMaker Make(const Spec& spec, const Sizes& sizes, Values values, uint64_t seed) {
     return Case(spec, sizes.n, values, seed);
   }
 };
 
-struct DequantizeTraits {
-  using Spec = DequantizeSpec;
-  using Sizes = ProductSizes;
-  static void Fit(Spec& spec, Sizes& sizes) {
-    RoundUp(sizes.k, DecoderFor(spec.quant).chunk_weights);
-  }
-  static CaseMaker Make(const Spec& spec, const Sizes& sizes, Values values, uint64_t seed) {
-    return Case(spec, sizes.k, sizes.n, values, seed);
-  }
-};
-
 }  // namespace
 
-std::vector<CaseMaker> QuantizeQ8_1Cases(uint64_t seed) {
+std::vector<CaseMaker> ConvertCases(uint64_t seed) {
   std::vector<CaseMaker> cases;
-  for (const QuantizeQ8_1Spec& spec : QuantizeQ8_1Variants()) {
-    for (const uint32_t blocks : {1, 15, 16, 17}) {
-      if (spec.n && blocks > 1) continue;
-      const uint32_t n = spec.n.value_or(32 * blocks);
-      for (const Values values : kAllValues) cases.push_back(Case(spec, n, values, seed));
+  for (const ConvertSpec& spec : ConvertVariants()) {
+    for (uint32_t n : {1, 2, 3, 5, 511, 512, 513, 65000}) {
+      if (spec.n && n > 1) continue;
+      for (Values values : kAllValues) {
+        cases.push_back(Case(spec, spec.n.value_or(n), values, seed));
+      }
     }
   }
   return cases;
 }
 
-std::vector<CaseMaker> DequantizeCases(uint64_t seed) {
-  std::vector<CaseMaker> cases;
-  for (const DequantizeSpec& spec : DequantizeVariants()) {
-    const uint32_t k = spec.k.value_or(9 * DecoderFor(spec.quant).chunk_weights);
-    const uint32_t n = spec.n.value_or(3);
-    const uint64_t work = uint64_t{k} * n;
-    for (const Values values : kAllValues) {
-      if (values != Values::kNormal && work > 200'000) continue;
-      cases.push_back(Case(spec, k, n, values, seed));
-    }
-  }
-  return cases;
-}
-
-FuzzFamily QuantizeQ8_1Fuzz() { return MakeFuzzFamily<QuantizeTraits>(); }
-FuzzFamily DequantizeFuzz() { return MakeFuzzFamily<DequantizeTraits>(); }
+FuzzFamily ConvertFuzz() { return MakeFuzzFamily<Fuzz>(); }
 
 }  // namespace ptxsmith

@@ -73,12 +73,14 @@ class Forward {
   // The logits after `token` at the next position. REQUIRES: the token is in the vocabulary.
   std::vector<double> Step(uint32_t token);
 
- private:
   // [position][kv_heads][head_dim], as the f16 cache holds them.
   struct Cache {
     std::vector<float> k, v;
   };
 
+  const Cache& cache(size_t layer) const { return caches_[layer]; }
+
+ private:
   std::vector<float> Normalised(const std::vector<float>& x, const Norm& norm) const;
   std::vector<float> Projected(const std::vector<float>& x, const Linear& linear) const;
   std::vector<float> Heads(const std::vector<float>& h, const Linear& linear,

@@ -1,0 +1,30 @@
+#include "model/kernel_list.h"
+
+#include <algorithm>
+
+#include "codegen/status_macros.h"
+#include "runtime/dry_device.h"
+#include "runtime/module_cache.h"
+
+namespace ptxsmith {
+
+absl::StatusOr<std::vector<KernelSpec>> KernelsOf(const GgufFile& file,
+                                                  const DeviceProfile& profile,
+                                                  const TransformerOptions& options) {
+  const std::shared_ptr<DryDevice> device = OpenDryDevice(profile);
+  ModuleCache cache(device);
+  TransformerOptions silent = options;
+  silent.progress = nullptr;  // nothing is loaded
+  PTXSMITH_ASSIGN_OR_RETURN(const std::unique_ptr<Transformer> model,
+                            Transformer::Load(file, cache, silent));
+  // Kernels of prompts are chosen when a prompt comes. Their length is an argument, but a few
+  // tokens and many may take different ones.
+  for (const uint32_t rows : {2U, options.batch}) {
+    const std::vector<TokenId> prompt(std::min(rows, model->context()), 0);
+    model->Reset();
+    PTXSMITH_RETURN_IF_ERROR(model->Prompt(prompt, /*want_logits=*/true));
+  }
+  return device->kernels();
+}
+
+}  // namespace ptxsmith

@@ -1,0 +1,94 @@
+#include "ptx_templates/tiles/tile_ring.h"
+
+#include "absl/strings/str_cat.h"
+
+namespace ptxsmith {
+namespace {
+
+// Arrivals that free a slot: a multiple of every number of tiles a chunk may have.
+constexpr uint32_t kSlotArrivals = 12;
+
+Val<U32> DivideUp(const Val<U32>& a, uint32_t b) { return (a + (b - 1)) / b; }
+
+}  // namespace
+
+absl::Status CheckTileTarget(absl::string_view family, const Target& target) {
+  constexpr int kSm = 90;
+  constexpr uint32_t kShared = 200 * 1024;
+  const uint32_t shared = target.limits().max_shared;
+  if (target.sm >= kSm && shared >= kShared) return absl::OkStatus();
+  return absl::FailedPreconditionError(absl::StrCat(family, ": needs sm_", kSm, " and ", kShared,
+                                                    " bytes of shared memory per block; ",
+                                                    target.sm_name(), " has ", shared));
+}
+
+TileRing::TileRing(KernelBuilder& k, const Shape& shape, SourceLoc loc)
+    : k_(k),
+      shape_(shape),
+      slots_(k.SharedArray<U8>("ring", shape.slots * kSlotBytes, loc)),
+      full_(k, "full", shape.slots, loc),
+      empty_(k, "empty", shape.slots, loc),
+      chunks_(&k.recorder(), 0) {
+  for (const TileFormat& format : AllTileFormats()) {
+    const uint32_t tiles = TilesPerChunk(format);
+    const uint32_t least = shape.in_flight + (shape.warps + tiles - 1) / tiles + 1;
+    if (shape.slots < least || kSlotArrivals % tiles != 0) {
+      k.recorder().Fail(
+          loc, absl::StrCat("a ring of ", shape.slots, " slots for ", shape.warps, " warps with ",
+                            shape.in_flight, " chunks in flight: tiles of ", ToString(format.type),
+                            " need ", least));
+    }
+  }
+}
+
+void TileRing::Init() {
+  const Val<U32> slot = k_.ThreadX();
+  k_.If(slot < shape_.slots, [&] {
+    full_.Init(slot, 1);
+    empty_.Init(slot, kSlotArrivals);
+    FenceMBarrierInit(k_);
+  });
+}
+
+void TileRing::Produce(const TileFormat& format, const In<U8>& tiles, const Val<U32>& count,
+                       const Val<U64>& policy) {
+  const uint32_t per_chunk = TilesPerChunk(format);
+  k_.For(0, DivideUp(count, per_chunk), {}, [&](const Val<U32>& c) {
+    const Val<U32> chunk = chunks_;
+    const Val<U32> slot = Slot(chunk);
+    k_.If(chunk >= shape_.in_flight, [&] {
+      const Val<U32> earlier = chunk - shape_.in_flight;
+      full_.Wait(k_, Slot(earlier), Parity(earlier));
+    });
+    k_.If(chunk >= shape_.slots, [&] { empty_.Wait(k_, slot, Parity(chunk) ^ 1); });
+    const Val<U32> bytes = Min(count - c * per_chunk, per_chunk) * format.bytes;
+    full_.ArriveExpecting(slot, bytes);
+    CopyBulk(slots_.At(slot, kSlotBytes), tiles.At(c, per_chunk * format.bytes), bytes, full_, slot,
+             policy);
+    chunks_ += 1;
+  });
+}
+
+void TileRing::Consume(const TileFormat& format, const Val<U32>& count, const Val<U32>& warp,
+                       const Val<U32>& lane, Body body) {
+  const uint32_t per_chunk = TilesPerChunk(format);
+  const uint32_t weight = kSlotArrivals / per_chunk;
+  const Val<U32> first_chunk = chunks_;
+  k_.For(warp, count, {.step = shape_.warps}, [&](const Val<U32>& u) {
+    const Val<U32> chunk = first_chunk + u / per_chunk;
+    const Val<U32> place = u % per_chunk;
+    const Val<U32> slot = Slot(chunk);
+    full_.Wait(k_, slot, Parity(chunk));
+    const auto loaded = [&] {
+      k_.WarpBarrier();
+      // The last tile of a chunk that is not whole arrives for the missing ones.
+      k_.If(lane == 0, [&] {
+        empty_.Arrive(slot, Select<U32>(u + 1 == count, per_chunk - place, 1) * weight);
+      });
+    };
+    body(u, slots_.At(slot, kSlotBytes).At(place, format.bytes), loaded);
+  });
+  chunks_ += DivideUp(count, per_chunk);
+}
+
+}  // namespace ptxsmith

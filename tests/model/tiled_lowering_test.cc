@@ -1,0 +1,103 @@
+// The tiled lowering against the plain one, on the bundled model: near logits, the same tokens, the
+// same bits twice.
+#include <cmath>
+#include <memory>
+#include <string>
+#include <vector>
+
+#include "gtest/gtest.h"
+#include "model/transformer.h"
+#include "tests/model/models.h"
+#include "tests/util/status_matchers.h"
+
+namespace ptxsmith {
+namespace {
+
+using testing::HasSubstr;
+
+// ||tiled - plain|| / ||plain||: activations of 15 bits, f16 between matrices.
+constexpr double kLogitTolerance = 5e-3;
+
+class TiledLoweringTest : public testing::TestWithParam<std::string> {
+ protected:
+  void SetUp() override {
+    absl::StatusOr<std::shared_ptr<Device>> device = Device::Open(GetParam());
+    if (absl::IsUnavailable(device.status())) GTEST_SKIP() << device.status().message();
+    ASSERT_OK(device);
+    if ((*device)->profile().target.sm < 90) GTEST_SKIP() << "needs sm_90";
+    cache_ = std::make_unique<ModuleCache>(*device);
+  }
+
+  absl::StatusOr<std::unique_ptr<Transformer>> Load(LoweringChoice lowering) {
+    PTXSMITH_ASSIGN_OR_RETURN(const GgufFile file, GgufFile::Open(*SamplePath("q4_k_m")));
+    return Transformer::Load(file, *cache_, {.context = 64, .lowering = lowering});
+  }
+
+  std::unique_ptr<ModuleCache> cache_;
+};
+
+TEST_P(TiledLoweringTest, LogitsAreThoseOfThePlainOne) {
+  ASSERT_OK_AND_ASSIGN(const auto plain, Load(LoweringChoice::kPlain));
+  ASSERT_OK_AND_ASSIGN(const auto tiled, Load(LoweringChoice::kTiled));
+  EXPECT_EQ(tiled->lowering().name(), "tiled");
+  EXPECT_EQ(tiled->decode_step().kernels().size(), 1u);
+  double worst = 0;
+  for (const TokenId token : {17u, 300u, 4000u, 5u, 5u, 123u}) {
+    ASSERT_OK(plain->Step(token, /*want_logits=*/true));
+    ASSERT_OK(tiled->Step(token, /*want_logits=*/true));
+    ASSERT_OK_AND_ASSIGN(const auto want, plain->Logits());
+    ASSERT_OK_AND_ASSIGN(const auto got, tiled->Logits());
+    double error = 0, norm = 0;
+    for (size_t i = 0; i < want.size(); ++i) {
+      error += std::pow(double{got[i]} - want[i], 2);
+      norm += std::pow(double{want[i]}, 2);
+    }
+    ASSERT_LE(std::sqrt(error / norm), kLogitTolerance) << "at " << plain->length() - 1;
+    worst = std::max(worst, std::sqrt(error / norm));
+  }
+  RecordProperty("worst", std::to_string(worst));
+}
+
+TEST_P(TiledLoweringTest, DecodesTheSameTokensTwice) {
+  const std::vector<TokenId> prompt = {17, 300, 4000};
+  const auto decode = [&](LoweringChoice lowering) -> absl::StatusOr<std::vector<TokenId>> {
+    PTXSMITH_ASSIGN_OR_RETURN(const auto model, Load(lowering));
+    PTXSMITH_RETURN_IF_ERROR(model->Prompt(prompt, /*want_logits=*/true));
+    std::vector<TokenId> tokens;
+    for (int i = 0; i < 8; ++i) {
+      PTXSMITH_RETURN_IF_ERROR(model->StepGreedy());
+      PTXSMITH_ASSIGN_OR_RETURN(const TokenId token, model->NextGreedy());
+      tokens.push_back(token);
+    }
+    PTXSMITH_ASSIGN_OR_RETURN(const auto logits, model->Logits());
+    for (const float logit : logits) {  // their bits
+      tokens.push_back(static_cast<TokenId>(std::bit_cast<uint32_t>(logit)));
+    }
+    return tokens;
+  };
+  ASSERT_OK_AND_ASSIGN(const std::vector<TokenId> first, decode(LoweringChoice::kTiled));
+  ASSERT_OK_AND_ASSIGN(const std::vector<TokenId> second, decode(LoweringChoice::kTiled));
+  EXPECT_EQ(first, second);
+  ASSERT_OK_AND_ASSIGN(const std::vector<TokenId> plain, decode(LoweringChoice::kPlain));
+  EXPECT_EQ(std::vector<TokenId>(first.begin(), first.begin() + 8),
+            std::vector<TokenId>(plain.begin(), plain.begin() + 8));
+}
+
+INSTANTIATE_TEST_SUITE_P(Devices, TiledLoweringTest, testing::Values("emu:sm90", "cuda:0"),
+                         [](const auto& info) {
+                           return std::string(info.param[0] == 'e' ? "emulator" : "cuda");
+                         });
+
+TEST(TiledLoweringChoiceTest, SaysWhyNotAndFallsBack) {
+  ASSERT_OK_AND_ASSIGN(const auto device, Device::Open("emu:sm90"));
+  ModuleCache cache(device);
+  const std::string bytes = Write(RandomModel{.width = 64}).Build();
+  ASSERT_OK_AND_ASSIGN(const GgufFile file, GgufFile::Parse(Bytes(bytes)));
+  EXPECT_THAT(Transformer::Load(file, cache, {.lowering = LoweringChoice::kTiled}).status(),
+              StatusIs(absl::StatusCode::kUnimplemented, HasSubstr("heads of 32 elements")));
+  ASSERT_OK_AND_ASSIGN(const auto model, Transformer::Load(file, cache, {}));
+  EXPECT_EQ(model->lowering().name(), "plain");
+}
+
+}  // namespace
+}  // namespace ptxsmith
