@@ -111,7 +111,7 @@ absl::Status GgufFile::JoinParts(const std::string& path, uint32_t count) {
       }
       tensors_.push_back(tensor);
     }
-    mappings_.push_back(part.mappings_[0]);
+    owners_.push_back(part.owners_[0]);
     size_ += part.size_;
     ++parts_;
   }

@@ -3,6 +3,7 @@
 // positions where kernels change their ways.
 #include <algorithm>
 #include <cmath>
+#include <cstdlib>
 #include <memory>
 #include <string>
 #include <tuple>
@@ -108,6 +109,7 @@ class ArchitectureTest : public testing::TestWithParam<std::tuple<Shape, const c
     cache_ = std::make_unique<ModuleCache>(*device);
   }
 
+  bool emulated() const { return cache_->device()->profile().emulated; }
   static RandomModel model() { return std::get<0>(GetParam()).model; }
 
   // Runs up to the last of `positions`, which ascend, and compares the logits at each of them.
@@ -148,7 +150,8 @@ class ArchitectureTest : public testing::TestWithParam<std::tuple<Shape, const c
   // Of the largest logit. Both sides round keys and values to f16; the few that fall on different
   // sides differ by 2^-11 of themselves.
   static constexpr double kTolerance = 1e-3;
-  static constexpr double kPromptTolerance = 1e-2;
+  // Activations are rounded to f16 before every product. Measured: at most 1.6e-2.
+  static constexpr double kPromptTolerance = 3e-2;
 
   std::unique_ptr<ModuleCache> cache_;
 };
@@ -158,6 +161,9 @@ TEST_P(ArchitectureTest, FirstPositions) { Compare(model(), {0, 1, 2, 7, 11}); }
 TEST_P(ArchitectureTest, AroundPosition128) { Compare(model(), {127, 128, 129}); }
 
 TEST_P(ArchitectureTest, Position1025) {
+  if (emulated() && std::getenv(kFullVariable) == nullptr) {
+    GTEST_SKIP() << "ten seconds each on the emulator: set " << kFullVariable;
+  }
   RandomModel shape = model();
   shape.blocks = 1;
   Compare(shape, {1025});

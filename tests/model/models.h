@@ -22,6 +22,9 @@ namespace ptxsmith {
 // The folder with further models, by the name of the environment variable that holds it.
 inline constexpr char kModelsVariable[] = "PTXSMITH_TEST_MODELS";
 
+// When set, the emulator also runs what takes it minutes.
+inline constexpr char kFullVariable[] = "PTXSMITH_TEST_FULL";
+
 // The sample model in `type` ("q4_k_m"): bundled, or sample-TYPE.gguf in the folder above, in upper
 // or lower case.
 std::optional<std::string> SamplePath(absl::string_view type);
