@@ -1,12 +1,16 @@
 #include "model/config.h"
 
+#include <algorithm>
 #include <cmath>
+#include <iterator>
 #include <utility>
 
 #include "absl/status/status.h"
 #include "absl/strings/escaping.h"
 #include "absl/strings/str_cat.h"
+#include "absl/strings/str_join.h"
 #include "codegen/status_macros.h"
+#include "model/rope_scaling.h"
 
 namespace ptxsmith {
 namespace {
@@ -19,6 +23,49 @@ constexpr uint32_t kMaxHeads = 4096;
 constexpr uint32_t kMaxHeadDim = 1024;
 constexpr uint32_t kMaxVocab = 1u << 24;
 constexpr uint32_t kMaxContext = 0x7fffffff;
+
+// What the name of an architecture says by itself, with the keys' defaults.
+struct Architecture {
+  absl::string_view name;
+  RopePairing rope_pairing = RopePairing::kHalfSplit;
+  NormKind norm = NormKind::kRms;
+  FeedForward feed_forward = FeedForward::kSwiGlu;
+  bool qkv_bias = false;
+  bool output_bias = false;
+  bool qk_norm = false;
+  bool parallel_block = false;
+  bool post_norms = false;
+  bool scaled_embedding = false;  // by sqrt(embedding_length)
+  float attention_softcap = 0;
+  float logit_softcap = 0;
+  uint32_t sliding_window = 0;
+  uint32_t sliding_period = 1;
+};
+
+// Files of mistral models name llama.
+constexpr Architecture kArchitectures[] = {
+    {.name = "llama", .rope_pairing = RopePairing::kAdjacent},
+    {.name = "qwen2", .qkv_bias = true},
+    {.name = "qwen3", .qk_norm = true},
+    {.name = "phi2",
+     .norm = NormKind::kLayer,
+     .feed_forward = FeedForward::kGelu,
+     .qkv_bias = true,
+     .output_bias = true,
+     .parallel_block = true},
+    {.name = "gemma2",
+     .feed_forward = FeedForward::kGeGlu,
+     .post_norms = true,
+     .scaled_embedding = true,
+     .attention_softcap = 50,
+     .logit_softcap = 30,
+     .sliding_window = 4096,
+     .sliding_period = 2},
+};
+
+// Gemma 2 of 27 billion weights divides its scores by the root of the embedding's share per head,
+// not of the head's own size; its files say so only by their number of blocks.
+constexpr uint32_t kGemma27bBlocks = 46;
 
 // Reads keys below "<architecture>.".
 class Reader {
@@ -113,6 +160,23 @@ absl::Status ReadHeads(const Reader& in, ModelConfig& config) {
   return absl::OkStatus();
 }
 
+// REQUIRES: ReadHeads.
+absl::Status ReadScores(const Reader& in, const Architecture& known, ModelConfig& config) {
+  const bool by_embedding =
+      config.architecture == "gemma2" && config.block_count == kGemma27bBlocks;
+  config.attention_scale =
+      1 / std::sqrt(by_embedding ? static_cast<float>(config.embedding_length) /
+                                       static_cast<float>(config.head_count)
+                                 : static_cast<float>(config.head_dim));
+  PTXSMITH_ASSIGN_OR_RETURN(config.attention_softcap,
+                            in.PositiveOr("attn_logit_softcapping", known.attention_softcap));
+  config.sliding_period = known.sliding_period;
+  PTXSMITH_ASSIGN_OR_RETURN(config.sliding_window, in.CountOr("attention.sliding_window",
+                                                              kMaxContext, known.sliding_window));
+  return absl::OkStatus();
+}
+
+// REQUIRES: ReadScores.
 absl::Status ReadRope(const GgufFile& file, const Reader& in, ModelConfig& config) {
   PTXSMITH_ASSIGN_OR_RETURN(config.rope_dim,
                             in.CountOr("rope.dimension_count", kMaxHeadDim, config.head_dim));
@@ -123,18 +187,18 @@ absl::Status ReadRope(const GgufFile& file, const Reader& in, ModelConfig& confi
   }
   PTXSMITH_ASSIGN_OR_RETURN(config.rope_freq_base, in.PositiveOr("rope.freq_base", 10000.0f));
 
-  // Older files give only the factor, under another name.
-  PTXSMITH_ASSIGN_OR_RETURN(const float legacy, in.PositiveOr("rope.scale_linear", 1.0f));
   PTXSMITH_ASSIGN_OR_RETURN(
-      const absl::string_view scaling,
-      OrDefault<absl::string_view>(file.GetString(in.Key("rope.scaling.type")), "linear"));
-  if (scaling == "linear") {
-    PTXSMITH_ASSIGN_OR_RETURN(config.rope_scale, in.PositiveOr("rope.scaling.factor", legacy));
-  } else if (scaling != "none") {
-    return absl::UnimplementedError(absl::StrCat(in.Key("rope.scaling.type"), " = '",
-                                                 absl::CHexEscape(scaling),
-                                                 "' is not supported; known: none, linear"));
+      RopeScaling scaling,
+      ReadRopeScaling(file, absl::StrCat(config.architecture, "."),
+                      {config.rope_dim, config.rope_freq_base, config.context_length}));
+  config.rope_divisors = std::move(scaling.divisors);
+  if (scaling.magnitude != 1 && config.rope_dim != config.head_dim) {
+    return absl::UnimplementedError(
+        absl::StrCat("rotated elements that grow by ", scaling.magnitude, " in heads that rotate ",
+                     config.rope_dim, " of ", config.head_dim, " elements"));
   }
+  // Queries and keys grow alike, and scores are linear in both.
+  config.attention_scale *= scaling.magnitude * scaling.magnitude;
   return absl::OkStatus();
 }
 
@@ -164,18 +228,30 @@ absl::StatusOr<ModelConfig> ModelConfig::FromGguf(const GgufFile& file) {
   ModelConfig config;
   PTXSMITH_ASSIGN_OR_RETURN(const absl::string_view architecture,
                             file.GetString("general.architecture"));
-  if (architecture != "llama") {
-    return absl::UnimplementedError(absl::StrCat("general.architecture = '",
-                                                 absl::CHexEscape(architecture),
-                                                 "' is not supported; known: llama"));
+  const auto* known = std::find_if(std::begin(kArchitectures), std::end(kArchitectures),
+                                   [&](const Architecture& a) { return a.name == architecture; });
+  if (known == std::end(kArchitectures)) {
+    const auto append_name = [](std::string* out, const Architecture& a) {
+      absl::StrAppend(out, a.name);
+    };
+    return absl::UnimplementedError(absl::StrCat(
+        "general.architecture = '", absl::CHexEscape(architecture),
+        "' is not supported; known: ", absl::StrJoin(kArchitectures, ", ", append_name)));
   }
   PTXSMITH_ASSIGN_OR_RETURN(const uint32_t parts, OrDefault(file.GetU32("split.count"), 1u));
-  if (parts > 1) {
-    return absl::UnimplementedError(
-        absl::StrCat("split.count = ", parts, ": models in several files are not supported"));
+  if (parts > file.parts()) {
+    return absl::InvalidArgumentError(absl::StrCat("split.count = ", parts, ", but only ",
+                                                   file.parts(), " part of the model was opened"));
   }
   config.architecture = std::string(architecture);
-  config.rope_pairing = RopePairing::kAdjacent;
+  config.rope_pairing = known->rope_pairing;
+  config.norm = known->norm;
+  config.feed_forward = known->feed_forward;
+  config.qkv_bias = known->qkv_bias;
+  config.output_bias = known->output_bias;
+  config.qk_norm = known->qk_norm;
+  config.parallel_block = known->parallel_block;
+  config.post_norms = known->post_norms;
 
   const Reader in(file, architecture);
   PTXSMITH_ASSIGN_OR_RETURN(config.block_count, in.Count("block_count", kMaxBlocks));
@@ -183,17 +259,44 @@ absl::StatusOr<ModelConfig> ModelConfig::FromGguf(const GgufFile& file) {
   PTXSMITH_ASSIGN_OR_RETURN(config.embedding_length, in.Count("embedding_length", kMaxLength));
   PTXSMITH_ASSIGN_OR_RETURN(config.feed_forward_length,
                             in.PerBlock("feed_forward_length", kMaxLength, config.block_count));
-  PTXSMITH_ASSIGN_OR_RETURN(config.rms_eps, in.Positive("attention.layer_norm_rms_epsilon"));
+  PTXSMITH_ASSIGN_OR_RETURN(
+      config.rms_eps, in.Positive(config.norm == NormKind::kRms ? "attention.layer_norm_rms_epsilon"
+                                                                : "attention.layer_norm_epsilon"));
   PTXSMITH_ASSIGN_OR_RETURN(const uint32_t experts,
                             OrDefault(file.GetU32(in.Key("expert_count")), 0u));
   if (experts > 0) {
     return absl::UnimplementedError(
         absl::StrCat(in.Key("expert_count"), " = ", experts, ": experts are not supported"));
   }
+  if (known->scaled_embedding) {
+    config.embedding_scale = std::sqrt(static_cast<float>(config.embedding_length));
+  }
+  PTXSMITH_ASSIGN_OR_RETURN(config.logit_softcap,
+                            in.PositiveOr("final_logit_softcapping", known->logit_softcap));
   PTXSMITH_RETURN_IF_ERROR(ReadHeads(in, config));
+  PTXSMITH_RETURN_IF_ERROR(ReadScores(in, *known, config));
   PTXSMITH_RETURN_IF_ERROR(ReadRope(file, in, config));
   PTXSMITH_RETURN_IF_ERROR(ReadVocab(file, in, config));
   return config;
+}
+
+absl::Status ModelConfig::CheckPlainBlocks() const {
+  const auto unplain = [&](absl::string_view part) {
+    return absl::UnimplementedError(absl::StrCat("blocks of ", architecture, " have ", part));
+  };
+  if (norm != NormKind::kRms) return unplain("layer norms");
+  if (feed_forward != FeedForward::kSwiGlu) return unplain("another feed-forward than SwiGLU");
+  if (output_bias) return unplain("biases");
+  if (qk_norm) return unplain("norms of queries and keys");
+  if (parallel_block) return unplain("attention beside the feed-forward");
+  if (post_norms) return unplain("norms after attention and feed-forward");
+  if (sliding_window != 0) return unplain("a sliding window");
+  if (attention_softcap != 0 || logit_softcap != 0) return unplain("caps");
+  if (embedding_scale != 1) return unplain("a scaled embedding");
+  if (attention_scale != 1 / std::sqrt(static_cast<float>(head_dim))) {
+    return unplain("a scale of scores of their own");
+  }
+  return absl::OkStatus();
 }
 
 }  // namespace ptxsmith

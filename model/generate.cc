@@ -81,6 +81,7 @@ absl::StatusOr<GenerationStats> Generate(Transformer& model, const Tokenizer& to
       break;
     }
     sink(decoder.Next(token));
+    stats.pending = token;
     if (++stats.generated_tokens == options.max_tokens) break;
     if (stats.generated_tokens > most_steps) {
       stats.reason = StopReason::kContextFull;
@@ -101,6 +102,7 @@ absl::StatusOr<GenerationStats> Generate(Transformer& model, const Tokenizer& to
       PTXSMITH_RETURN_IF_ERROR(model.Step(token, /*want_logits=*/true));
       PTXSMITH_ASSIGN_OR_RETURN(token, pick());
     }
+    stats.pending.reset();
   }
   model.DropAhead();
   sink(decoder.Finish());

@@ -11,6 +11,7 @@
 
 #include <cstdint>
 #include <functional>
+#include <optional>
 
 #include "absl/status/statusor.h"
 #include "absl/strings/string_view.h"
@@ -42,6 +43,8 @@ struct GenerationStats {
   double prompt_seconds = 0;      // up to the choice of the first token
   double generation_seconds = 0;  // from there on
   StopReason reason = StopReason::kLimit;
+  // The last token handed to the sink, which the model has not run: whoever goes on begins with it.
+  std::optional<TokenId> pending;
 };
 
 // Takes a piece of the continuation, whole UTF-8 characters at a time.

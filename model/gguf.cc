@@ -1,13 +1,7 @@
 #include "model/gguf.h"
 
-#include <fcntl.h>
-#include <sys/mman.h>
-#include <sys/stat.h>
-#include <unistd.h>
-
 #include <algorithm>
 #include <bit>
-#include <cerrno>
 #include <cstring>
 #include <optional>
 #include <type_traits>
@@ -117,43 +111,10 @@ std::vector<GgufScalar> GgufEntry::Elements(uint64_t limit) const {
   return result;
 }
 
-absl::StatusOr<GgufFile> GgufFile::Open(const std::string& path) {
-  // O_NONBLOCK: opening a FIFO must not wait for a writer.
-  const int fd = open(path.c_str(), O_RDONLY | O_CLOEXEC | O_NONBLOCK);
-  if (fd < 0) return absl::ErrnoToStatus(errno, absl::StrCat("cannot open '", path, "'"));
-  struct stat info;
-  absl::Status status;
-  void* address = nullptr;
-  if (fstat(fd, &info) != 0) {
-    status = absl::ErrnoToStatus(errno, absl::StrCat("cannot stat '", path, "'"));
-  } else if (!S_ISREG(info.st_mode)) {
-    status = absl::InvalidArgumentError(absl::StrCat("'", path, "' is not a regular file"));
-  } else if (info.st_size == 0) {
-    status = absl::InvalidArgumentError(absl::StrCat("'", path, "' is empty"));
-  } else {
-    address = mmap(nullptr, info.st_size, PROT_READ, MAP_PRIVATE, fd, 0);
-    if (address == MAP_FAILED) {
-      status = absl::ErrnoToStatus(errno, absl::StrCat("cannot map '", path, "'"));
-    }
-  }
-  close(fd);  // the mapping stays
-  PTXSMITH_RETURN_IF_ERROR(status);
-
-  const size_t size = info.st_size;
-  std::shared_ptr<const void> mapping(
-      address, [size](const void* p) { munmap(const_cast<void*>(p), size); });
-  absl::StatusOr<GgufFile> file =
-      ParseShared({static_cast<const uint8_t*>(address), size}, std::move(mapping));
-  if (!file.ok()) {
-    return absl::Status(file.status().code(), absl::StrCat(path, ": ", file.status().message()));
-  }
-  return file;
-}
-
 absl::StatusOr<GgufFile> GgufFile::ParseShared(absl::Span<const uint8_t> bytes,
                                                std::shared_ptr<const void> owner) {
   absl::StatusOr<GgufFile> file = Parse(bytes);
-  if (file.ok()) file->owner_ = std::move(owner);
+  if (file.ok()) file->owners_.push_back(std::move(owner));
   return file;
 }
 

@@ -87,13 +87,15 @@ class GgufFile {
                                               std::shared_ptr<const void> owner);
 
   // Maps the file, because weights of tens of gigabytes cannot be read eagerly. Only regular files:
-  // a directory, FIFO or device is InvalidArgument, an absent file NotFound.
+  // a directory, FIFO or device is InvalidArgument, an absent file NotFound. The first part of a
+  // split model (NAME-00001-of-00003.gguf) brings the tensors of the others; DataLoss names a part
+  // that does not belong to it.
   //
   // A mapped file that somebody truncates raises SIGBUS in every reader of the lost pages, which no
   // check can prevent: replace model files by rename, never in place.
   static absl::StatusOr<GgufFile> Open(const std::string& path);
 
-  // Metadata in file order.
+  // Metadata in file order; of a split model that of its first part.
   absl::Span<const GgufEntry> entries() const { return entries_; }
   const GgufEntry* FindEntry(absl::string_view key) const;  // null: absent
 
@@ -112,18 +114,23 @@ class GgufFile {
   const GgufTensor* FindTensor(absl::string_view name) const;  // null: absent
 
   uint32_t version() const { return version_; }
-  uint64_t size() const { return size_; }  // of the file, in bytes
+  uint64_t size() const { return size_; }    // of all parts, in bytes
+  uint32_t parts() const { return parts_; }  // that were opened; metadata tell how many there are
 
  private:
   GgufFile() = default;
+  static absl::StatusOr<GgufFile> OpenPart(const std::string& path);
+  absl::Status JoinParts(const std::string& path, uint32_t count);
   template <class T>
   absl::StatusOr<T> GetScalar(absl::string_view key, absl::string_view kind) const;
   template <class T>
   absl::StatusOr<std::vector<T>> GetArray(absl::string_view key, absl::string_view kind) const;
 
-  std::shared_ptr<const void> owner_;  // of the bytes; null when the caller keeps them
+  std::vector<std::shared_ptr<const void>>
+      owners_;  // of the bytes; none when the caller keeps them
   uint64_t size_ = 0;
   uint32_t version_ = 0;
+  uint32_t parts_ = 1;
   std::vector<GgufEntry> entries_;
   std::vector<GgufTensor> tensors_;
   absl::flat_hash_map<absl::string_view, size_t> entry_index_;

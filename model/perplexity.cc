@@ -15,6 +15,17 @@ double NegativeLogLikelihood(absl::Span<const float> logits, TokenId token) {
   return largest + std::log(sum) - logits[token];
 }
 
+absl::StatusOr<absl::Span<const TokenId>> ScoredTokens(absl::Span<const TokenId> tokens,
+                                                       const PerplexityOptions& options) {
+  uint64_t windows = options.window == 0 ? 0 : tokens.size() / options.window;
+  if (options.windows != 0) windows = std::min<uint64_t>(windows, options.windows);
+  if (windows == 0) {
+    return absl::InvalidArgumentError(absl::StrCat(
+        "the text has ", tokens.size(), " tokens, less than one window of ", options.window));
+  }
+  return tokens.first(windows * options.window);
+}
+
 absl::StatusOr<PerplexityResult> Perplexity(Transformer& model, absl::Span<const TokenId> tokens,
                                             const PerplexityOptions& options,
                                             const PerplexityProgress& progress) {
@@ -23,14 +34,10 @@ absl::StatusOr<PerplexityResult> Perplexity(Transformer& model, absl::Span<const
                                                    " tokens: must be from 2 to the context of ",
                                                    model.context()));
   }
-  uint64_t windows = tokens.size() / options.window;
-  if (options.windows != 0) windows = std::min<uint64_t>(windows, options.windows);
-  if (windows == 0) {
-    return absl::InvalidArgumentError(absl::StrCat(
-        "the text has ", tokens.size(), " tokens, less than one window of ", options.window));
-  }
+  PTXSMITH_ASSIGN_OR_RETURN(tokens, ScoredTokens(tokens, options));
+  const uint64_t windows = tokens.size() / options.window;
   const uint32_t vocab = model.config().vocab_size;
-  for (const TokenId token : tokens.first(windows * options.window)) {
+  for (const TokenId token : tokens) {
     if (token >= vocab) {
       return absl::InvalidArgumentError(
           absl::StrCat("token ", token, " is beyond the vocabulary of ", vocab));
@@ -51,6 +58,7 @@ absl::StatusOr<PerplexityResult> Perplexity(Transformer& model, absl::Span<const
         return absl::InternalError(
             absl::StrCat("window ", w, ", token ", i, ": the logits are not finite"));
       }
+      if (options.logits) PTXSMITH_RETURN_IF_ERROR(options.logits(logits));
       sum += nll;
       squares += nll * nll;
       ++done;

@@ -21,7 +21,13 @@ namespace ptxsmith {
 struct PerplexityOptions {
   uint32_t window = 256;  // tokens per window, at least 2
   uint32_t windows = 0;   // at most so many; 0: as many as the text has
+  // Sees the logits of every scored token, in order; an error ends the run. May be empty.
+  std::function<absl::Status(absl::Span<const float> logits)> logits;
 };
+
+// The tokens that Perplexity looks at: whole windows. InvalidArgument when there is not one.
+absl::StatusOr<absl::Span<const TokenId>> ScoredTokens(absl::Span<const TokenId> tokens,
+                                                       const PerplexityOptions& options);
 
 struct PerplexityResult {
   uint32_t windows = 0;

@@ -17,7 +17,10 @@
 #include "ptx_templates/gate_up.h"
 #include "ptx_templates/gemv_multi.h"
 #include "ptx_templates/gemv_norm.h"
+#include "ptx_templates/gemv_q8_1.h"
 #include "ptx_templates/kv_append.h"
+#include "ptx_templates/layer_norm.h"
+#include "ptx_templates/quantize_q8_1.h"
 #include "ptx_templates/rms_norm.h"
 #include "ptx_templates/rope.h"
 
@@ -25,11 +28,23 @@ namespace ptxsmith {
 namespace {
 
 // Positions that one block of a decoding attention takes; a longer context is split.
-constexpr uint32_t kPositionsPerSplit = 256;
-constexpr uint32_t kMaxSplits = 16;
+constexpr uint32_t kPositionsPerSplit = 128;
+constexpr uint32_t kMaxSplits = 32;
+constexpr uint32_t kDecodingWarps = 8;
 
 uint32_t SplitsOf(uint32_t context) {
   return std::clamp(context / kPositionsPerSplit, 1u, kMaxSplits);
+}
+
+// The integer form of a product with the geometry of `shape`.
+GemvQ8_1Spec IntegerSpec(const GemvSpec& shape, bool bias) {
+  GemvQ8_1Spec spec{shape.quant, shape.k, shape.n};
+  spec.outputs_per_block = shape.outputs_per_block;
+  spec.unroll = shape.unroll;
+  spec.m = shape.m;
+  spec.warps_per_output = shape.warps_per_output;
+  spec.bias = bias;
+  return spec;
 }
 
 // What lies between the kernels of a step, for the largest one. f32, but for the halves that gemm
@@ -42,6 +57,7 @@ struct Scratch {
   Buffer partial;  // of attention's splits, for exact steps
   Buffer gate, up, g;
   Buffer half;  // f16: the activations of a product on tensor cores
+  Buffer q8;    // q8_1: those of integer products
 };
 
 class PlainLowering : public Lowering {
@@ -73,26 +89,48 @@ class PlainStep {
   Step Take() && { return std::move(builder_).Take(); }
 
  private:
-  // y = W x of one matrix among several over the same x.
+  // y = W x (+ bias) of one matrix among several over the same x.
   struct Product {
     const Matrix& w;
+    const Matrix& bias;  // may not exist
     BufferView y;
   };
+  struct NormWeights {
+    const Matrix& weight;
+    const Matrix& bias;  // of a layer norm
+  };
 
-  absl::Status Attention(uint32_t index, const LayerWeights& w);
+  absl::Status Attention(uint32_t index);
+  absl::Status HeadNorms(const LayerWeights& w);
   absl::Status Rope();
+  // What attention or the feed-forward gives is the product of x; it joins the residual stream.
+  absl::Status Join(absl::string_view stage, const Matrix& w, const Matrix& bias, BufferView x,
+                    const Matrix& post_norm);
+  // g = the activation of W h, h the normalised residual stream.
   absl::Status FeedForward(const LayerWeights& w);
 
-  // All products of x, normalised with the weight `norm`.
-  absl::Status NormProducts(absl::string_view stage, const Matrix& norm, BufferView x,
+  // All products of x, normalised first.
+  absl::Status NormProducts(absl::string_view stage, const NormWeights& norm, BufferView x,
                             absl::Span<const Product> products, uint32_t rows);
-  // y += W x
-  absl::Status AddProduct(absl::string_view stage, const Matrix& w, BufferView y, BufferView x);
+  // All products of x, folded into one kernel with the norm where there is one. Exact steps.
+  absl::Status GemvProducts(absl::string_view stage, const Matrix* norm, BufferView x,
+                            absl::Span<const Product> products, uint32_t rows);
+  // One product, set or added to what is there.
+  absl::Status OneProduct(absl::string_view stage, const Product& product, BufferView x,
+                          bool residual);
+  // Whether integer products compute all of these.
+  bool IsInteger(absl::Span<const Product> products) const;
+  // Rounds x, rows of so many elements, to q8_1, and makes it that.
+  absl::Status ToQ8_1(absl::string_view stage, uint32_t elements, BufferView* x);
   absl::Status Gemm(absl::string_view stage, const Product& product, bool residual);
   // The activations of the next Gemm.
   absl::Status ToHalf(absl::string_view stage, BufferView x, uint32_t k);
-  absl::Status Norm(absl::string_view stage, BufferView y, BufferView x, const Matrix& norm,
+  absl::Status Norm(absl::string_view stage, BufferView y, BufferView x, const NormWeights& norm,
                     uint32_t rows);
+  template <class Spec>
+  absl::Status Map(absl::string_view stage,
+                   absl::StatusOr<KernelSpec> (*build)(const Spec&, const Target&), Spec spec,
+                   std::vector<Arg> args, BufferView result);
 
   // The number of rows as the field of a spec, and as the argument that it asks for: prompts come
   // in any length, so their kernels leave it open.
@@ -114,6 +152,7 @@ class PlainStep {
   const StepShape shape_;
   const uint32_t rows_;
   StepBuilder builder_;
+  const Matrix no_bias_;
   BufferView x_, h_, q_, k_, v_, o_, g_;
   BufferView positions_;
 };
@@ -139,7 +178,8 @@ absl::Status PlainLowering::Allocate() {
         Part{"gate", scratch_.gate, rows * c.feed_forward_length * 4},
         Part{"up", scratch_.up, rows * c.feed_forward_length * 4},
         Part{"g", scratch_.g, rows * c.feed_forward_length * 4},
-        Part{"half", scratch_.half, rows * widest * 2}}) {
+        Part{"half", scratch_.half, rows * widest * 2},
+        Part{"q8", scratch_.q8, exact_rows * widest / kQ8_1Block * kQ8_1Bytes}}) {
     PTXSMITH_ASSIGN_OR_RETURN(part.buffer,
                               parts_.modules.device()->Allocate(part.bytes, part.name));
   }
@@ -187,21 +227,39 @@ PlainStep::PlainStep(const PlainLowering& lowering, const StepShape& shape)
 
 absl::Status PlainStep::Embedding() {
   const Matrix& table = parts_.weights.token_embedding();
-  return builder_.Add("embedding", BuildEmbedRow,
-                      EmbedRowSpec{table.type, table.k, table.n, baked(rows_)},
-                      With(rows_, {x_, table.data, parts_.io.tokens(rows_)}), x_);
+  return builder_.Add(
+      "embedding", BuildEmbedRow,
+      EmbedRowSpec{table.type, table.k, table.n, baked(rows_), config_.embedding_scale},
+      With(rows_, {x_, table.data, parts_.io.tokens(rows_)}), x_);
 }
 
 absl::Status PlainStep::Layer(uint32_t index) {
   const LayerWeights& w = parts_.weights.layers()[index];
   builder_.SetLayer(static_cast<int32_t>(index));
   PTXSMITH_RETURN_IF_ERROR(
-      NormProducts("qkv", w.attn_norm, x_, {{w.q, q_}, {w.k, k_}, {w.v, v_}}, rows_));
+      NormProducts("qkv", {w.attn_norm, w.attn_norm_bias}, x_,
+                   {{w.q, w.q_bias, q_}, {w.k, w.k_bias, k_}, {w.v, w.v_bias, v_}}, rows_));
+  if (config_.qk_norm) PTXSMITH_RETURN_IF_ERROR(HeadNorms(w));
   PTXSMITH_RETURN_IF_ERROR(Rope());
-  PTXSMITH_RETURN_IF_ERROR(Attention(index, w));
-  PTXSMITH_RETURN_IF_ERROR(AddProduct("attn_output", w.attn_output, x_, o_));
+  PTXSMITH_RETURN_IF_ERROR(Attention(index));
+  PTXSMITH_RETURN_IF_ERROR(
+      Join("attn_output", w.attn_output, w.attn_output_bias, o_, w.attn_post_norm));
   PTXSMITH_RETURN_IF_ERROR(FeedForward(w));
-  return AddProduct("ffn_down", w.down, x_, g_);
+  return Join("ffn_down", w.down, w.down_bias, g_, w.ffn_post_norm);
+}
+
+absl::Status PlainStep::HeadNorms(const LayerWeights& w) {
+  PTXSMITH_RETURN_IF_ERROR(
+      Norm("q_norm", q_, q_, {w.q_norm, no_bias_}, rows_ * config_.head_count));
+  return Norm("k_norm", k_, k_, {w.k_norm, no_bias_}, rows_ * config_.head_count_kv);
+}
+
+absl::Status PlainStep::Join(absl::string_view stage, const Matrix& w, const Matrix& bias,
+                             BufferView x, const Matrix& post_norm) {
+  if (!post_norm.exists()) return OneProduct(stage, {w, bias, x_}, x, /*residual=*/true);
+  PTXSMITH_RETURN_IF_ERROR(OneProduct(stage, {w, bias, h_}, x, /*residual=*/false));
+  PTXSMITH_RETURN_IF_ERROR(Norm(stage, h_, h_, {post_norm, no_bias_}, rows_));
+  return Map(stage, BuildResidualAdd, ResidualAddSpec(), {x_, h_}, x_);
 }
 
 absl::Status PlainStep::Rope() {
@@ -220,7 +278,7 @@ absl::Status PlainStep::Rope() {
   return rope("rope_k", config_.head_count_kv, k_);
 }
 
-absl::Status PlainStep::Attention(uint32_t index, const LayerWeights&) {
+absl::Status PlainStep::Attention(uint32_t index) {
   const KvCache::Options& cache = parts_.cache.options();
   const BufferView keys = parts_.cache.keys(index);
   const BufferView values = parts_.cache.values(index);
@@ -240,9 +298,12 @@ absl::Status PlainStep::Attention(uint32_t index, const LayerWeights&) {
   spec.rows = baked(rows_);
   spec.type = cache.type;
   spec.slots = cache.slots;
-  if (shape_.exact) {
+  spec.window = config_.WindowOf(index);
+  spec.softcap = config_.attention_softcap;
+  spec.scale = config_.attention_scale;
+  if (shape_.exact || (cache.slots > 1 && rows_ <= kMaxGemvTokens)) {
     spec.splits = SplitsOf(cache.context);
-    if (spec.splits > 1) spec.warps = 8;
+    spec.warps = kDecodingWarps;
   } else if (cache.slots == 1) {
     spec.queries = 8;
   }
@@ -253,33 +314,60 @@ absl::Status PlainStep::Attention(uint32_t index, const LayerWeights&) {
       F32(lowering_.scratch_.partial,
           uint64_t{rows_} * config_.head_count * spec.splits * (config_.head_dim + 2));
   attend[0] = partial;
-  PTXSMITH_RETURN_IF_ERROR(builder_.Add("attention", BuildAttention, spec, attend, partial));
+  PTXSMITH_RETURN_IF_ERROR(
+      builder_.Add("attention", BuildAttention, spec, With(rows_, attend), partial));
   return builder_.Add(
       "attention_combine", BuildAttentionCombine,
-      AttentionCombineSpec{config_.head_count, config_.head_dim, spec.splits, rows_}, {o_, partial},
-      o_);
+      AttentionCombineSpec{config_.head_count, config_.head_dim, spec.splits, baked(rows_)},
+      With(rows_, {o_, partial}), o_);
 }
 
 absl::Status PlainStep::FeedForward(const LayerWeights& w) {
-  if (shape_.exact && w.gate.type == w.up.type) {
+  if (shape_.exact && config_.feed_forward == FeedForward::kSwiGlu && w.gate.type == w.up.type) {
     const GemvSpec shape = parts_.profile.GemvFor(Problem(w.gate, rows_));
     GateUpSpec spec{w.gate.type, QuantType::kF32, w.gate.k, w.gate.n};
     spec.outputs_per_block = shape.outputs_per_block;
     spec.unroll = std::min(shape.unroll, 2u);  // of two matrices each
     spec.warps_per_output = shape.warps_per_output;
     spec.m = rows_;
-    spec.norm = true;
-    spec.eps = config_.rms_eps;
-    return builder_.Add("ffn_gate_up", BuildGateUp, spec,
-                        {g_, w.gate.data, w.up.data, x_, w.ffn_norm.data}, g_);
+    if (!IsInteger({{w.gate, no_bias_, g_}, {w.up, no_bias_, g_}})) {
+      spec.norm = true;
+      spec.eps = config_.rms_eps;
+      return builder_.Add("ffn_gate_up", BuildGateUp, spec,
+                          {g_, w.gate.data, w.up.data, x_, w.ffn_norm.data}, g_);
+    }
+    BufferView h = h_;
+    PTXSMITH_RETURN_IF_ERROR(Norm("ffn_norm", h_, x_, {w.ffn_norm, no_bias_}, rows_));
+    PTXSMITH_RETURN_IF_ERROR(ToQ8_1("ffn_norm", rows_ * w.gate.k, &h));
+    spec.input = QuantType::kQ8_1;
+    return builder_.Add("ffn_gate_up", BuildGateUp, spec, {g_, w.gate.data, w.up.data, h}, g_);
   }
   const uint64_t elements = uint64_t{rows_} * config_.feed_forward_length;
   const BufferView gate = F32(lowering_.scratch_.gate, elements);
   const BufferView up = F32(lowering_.scratch_.up, elements);
-  PTXSMITH_RETURN_IF_ERROR(
-      NormProducts("ffn_gate_up", w.ffn_norm, x_, {{w.gate, gate}, {w.up, up}}, rows_));
-  return builder_.Add("swiglu", BuildSwiglu, SwigluSpec{baked(static_cast<uint32_t>(elements))},
-                      With(static_cast<uint32_t>(elements), {g_, gate, up}), g_);
+  std::vector<Product> products;
+  if (w.gate.exists()) products.push_back({w.gate, no_bias_, gate});
+  products.push_back({w.up, w.up_bias, up});
+  if (!config_.parallel_block) {
+    PTXSMITH_RETURN_IF_ERROR(
+        NormProducts("ffn_gate_up", {w.ffn_norm, no_bias_}, x_, products, rows_));
+  } else if (shape_.exact) {  // h is still what attention has read
+    PTXSMITH_RETURN_IF_ERROR(GemvProducts("ffn_gate_up", nullptr, h_, products, rows_));
+  } else {
+    PTXSMITH_RETURN_IF_ERROR(ToHalf("ffn_gate_up", h_, config_.embedding_length));
+    for (const Product& product : products) {
+      PTXSMITH_RETURN_IF_ERROR(Gemm("ffn_gate_up", product, /*residual=*/false));
+    }
+  }
+  switch (config_.feed_forward) {
+    case FeedForward::kSwiGlu:
+      return Map("swiglu", BuildSwiglu, SwigluSpec(), {g_, gate, up}, g_);
+    case FeedForward::kGeGlu:
+      return Map("geglu", BuildGeglu, GegluSpec(), {g_, gate, up}, g_);
+    case FeedForward::kGelu:
+      return Map("gelu", BuildGeluTanh, GeluTanhSpec(), {g_, up}, g_);
+  }
+  return absl::InternalError("plain lowering: unknown feed-forward");
 }
 
 absl::Status PlainStep::Head() {
@@ -289,83 +377,150 @@ absl::Status PlainStep::Head() {
   const uint64_t row_bytes = uint64_t{config_.embedding_length} * 4;
   const BufferView x = x_.Slice((rows_ - rows) * row_bytes, rows * row_bytes);
   const BufferView logits = parts_.io.logits(rows);
-  const Matrix& output = parts_.weights.output();
-  if (shape_.exact || rows == 1) {
+  const NormWeights norm{parts_.weights.output_norm(), parts_.weights.output_norm_bias()};
+  const Product output{parts_.weights.output(), parts_.weights.output_bias(), logits};
+  if (shape_.exact || shape_.logits == LogitRows::kLast) {
     // The norm is not folded: each of many thousand blocks would repeat it.
     const BufferView h = h_.Slice(0, x.bytes);
-    PTXSMITH_RETURN_IF_ERROR(Norm("output_norm", h, x, parts_.weights.output_norm(), rows));
-    PTXSMITH_RETURN_IF_ERROR(builder_.Add("output", BuildGemv,
-                                          parts_.profile.GemvFor(Problem(output, rows)),
-                                          {logits, output.data, h}, logits));
+    PTXSMITH_RETURN_IF_ERROR(Norm("output_norm", h, x, norm, rows));
+    PTXSMITH_RETURN_IF_ERROR(GemvProducts("output", nullptr, h, {output}, rows));
   } else {
-    PTXSMITH_RETURN_IF_ERROR(
-        NormProducts("output", parts_.weights.output_norm(), x, {{output, logits}}, rows));
+    PTXSMITH_RETURN_IF_ERROR(NormProducts("output", norm, x, {output}, rows));
+  }
+  if (config_.logit_softcap != 0) {
+    PTXSMITH_RETURN_IF_ERROR(builder_.Add(
+        "softcap", BuildSoftcap, SoftcapSpec{rows * config_.vocab_size, config_.logit_softcap},
+        {logits, logits}, logits));
   }
   return shape_.pick ? Lowering::AddPick(parts_, rows, builder_) : absl::OkStatus();
 }
 
 absl::Status PlainStep::Norm(absl::string_view stage, BufferView y, BufferView x,
-                             const Matrix& norm, uint32_t rows) {
-  return builder_.Add(stage, BuildRmsNorm, RmsNormSpec{norm.k, baked(rows), config_.rms_eps},
-                      With(rows, {y, x, norm.data}), y);
+                             const NormWeights& norm, uint32_t rows) {
+  if (norm.bias.exists()) {
+    return builder_.Add(stage, BuildLayerNorm,
+                        LayerNormSpec{norm.weight.k, baked(rows), config_.rms_eps},
+                        With(rows, {y, x, norm.weight.data, norm.bias.data}), y);
+  }
+  return builder_.Add(stage, BuildRmsNorm, RmsNormSpec{norm.weight.k, baked(rows), config_.rms_eps},
+                      With(rows, {y, x, norm.weight.data}), y);
 }
 
-absl::Status PlainStep::NormProducts(absl::string_view stage, const Matrix& norm, BufferView x,
+// A kernel of elements: `spec` without their number, which is that of the result.
+template <class Spec>
+absl::Status PlainStep::Map(absl::string_view stage,
+                            absl::StatusOr<KernelSpec> (*build)(const Spec&, const Target&),
+                            Spec spec, std::vector<Arg> args, BufferView result) {
+  const auto elements = static_cast<uint32_t>(result.bytes / sizeof(float));
+  spec.n = baked(elements);
+  return builder_.Add(stage, build, spec, With(elements, std::move(args)), result);
+}
+
+absl::Status PlainStep::NormProducts(absl::string_view stage, const NormWeights& norm, BufferView x,
                                      absl::Span<const Product> products, uint32_t rows) {
-  if (!shape_.exact) {
-    PTXSMITH_RETURN_IF_ERROR(Norm(stage, h_, x, norm, rows));
-    PTXSMITH_RETURN_IF_ERROR(ToHalf(stage, h_, norm.k));
-    for (const Product& product : products) {
-      PTXSMITH_RETURN_IF_ERROR(Gemm(stage, product, /*residual=*/false));
-    }
-    return absl::OkStatus();
+  // Only the norm that needs one sum can be applied to a product afterwards.
+  if (shape_.exact && config_.norm == NormKind::kRms && !IsInteger(products)) {
+    return GemvProducts(stage, &norm.weight, x, products, rows);
   }
-  // Those of one type share a kernel.
+  PTXSMITH_RETURN_IF_ERROR(Norm(stage, h_, x, norm, rows));
+  if (shape_.exact) return GemvProducts(stage, nullptr, h_, products, rows);
+  PTXSMITH_RETURN_IF_ERROR(ToHalf(stage, h_, norm.weight.k));
+  for (const Product& product : products) {
+    PTXSMITH_RETURN_IF_ERROR(Gemm(stage, product, /*residual=*/false));
+  }
+  return absl::OkStatus();
+}
+
+absl::Status PlainStep::GemvProducts(absl::string_view stage, const Matrix* norm, BufferView x,
+                                     absl::Span<const Product> products, uint32_t rows) {
+  QuantType input = QuantType::kF32;
+  if (norm == nullptr && IsInteger(products)) {
+    PTXSMITH_RETURN_IF_ERROR(ToQ8_1(stage, rows * products[0].w.k, &x));
+    input = QuantType::kQ8_1;
+  }
+  // Those of one type share a kernel, if all or none of them have a bias.
   for (size_t i = 0; i < products.size();) {
+    const Matrix& first = products[i].w;
+    const bool bias = products[i].bias.exists();
     size_t end = i + 1;
-    while (end < products.size() && end < i + 3 && products[end].w.type == products[i].w.type) {
+    while (end < products.size() && end < i + 3 && products[end].w.type == first.type &&
+           products[end].bias.exists() == bias) {
       ++end;
     }
-    const Matrix& first = products[i].w;
     const GemvSpec shape = parts_.profile.GemvFor(Problem(first, rows));
     std::vector<Arg> args;
     for (size_t j = i; j < end; ++j) args.emplace_back(products[j].y);
     for (size_t j = i; j < end; ++j) args.emplace_back(products[j].w.data);
     args.emplace_back(x);
-    args.emplace_back(norm.data);
-    if (end == i + 1) {
+    if (norm != nullptr) args.emplace_back(norm->data);
+    for (size_t j = i; j < end && bias; ++j) args.emplace_back(products[j].bias.data);
+    const BufferView result = products[i].y;
+    if (end == i + 1 && norm != nullptr) {
       GemvNormSpec spec{first.type, first.k, first.n, config_.rms_eps};
       spec.outputs_per_block = shape.outputs_per_block;
       spec.unroll = shape.unroll;
       spec.warps_per_output = shape.warps_per_output;
       spec.m = rows;
-      PTXSMITH_RETURN_IF_ERROR(builder_.Add(stage, BuildGemvNorm, spec, args, products[i].y));
+      spec.bias = bias;
+      PTXSMITH_RETURN_IF_ERROR(builder_.Add(stage, BuildGemvNorm, spec, args, result));
+    } else if (end == i + 1 && input == QuantType::kQ8_1) {
+      PTXSMITH_RETURN_IF_ERROR(
+          builder_.Add(stage, BuildGemvQ8_1, IntegerSpec(shape, bias), args, result));
+    } else if (end == i + 1) {
+      GemvSpec spec = shape;
+      spec.bias = bias;
+      PTXSMITH_RETURN_IF_ERROR(builder_.Add(stage, BuildGemv, spec, args, result));
     } else {
-      GemvMultiSpec spec{first.type, QuantType::kF32, first.k, first.n, products[i + 1].w.n};
+      GemvMultiSpec spec{first.type, input, first.k, first.n, products[i + 1].w.n};
       spec.matrices = static_cast<uint32_t>(end - i);
       if (spec.matrices == 3) spec.n2 = products[i + 2].w.n;
       spec.outputs_per_block = shape.outputs_per_block;
       spec.unroll = shape.unroll;
       spec.warps_per_output = shape.warps_per_output;
       spec.m = rows;
-      spec.norm = true;
+      spec.norm = norm != nullptr;
       spec.eps = config_.rms_eps;
-      PTXSMITH_RETURN_IF_ERROR(builder_.Add(stage, BuildGemvMulti, spec, args, products[i].y));
+      spec.bias = bias;
+      PTXSMITH_RETURN_IF_ERROR(builder_.Add(stage, BuildGemvMulti, spec, args, result));
     }
     i = end;
   }
   return absl::OkStatus();
 }
 
-absl::Status PlainStep::AddProduct(absl::string_view stage, const Matrix& w, BufferView y,
-                                   BufferView x) {
+absl::Status PlainStep::OneProduct(absl::string_view stage, const Product& product, BufferView x,
+                                   bool residual) {
   if (!shape_.exact) {
-    PTXSMITH_RETURN_IF_ERROR(ToHalf(stage, x, w.k));
-    return Gemm(stage, {w, y}, /*residual=*/true);
+    PTXSMITH_RETURN_IF_ERROR(ToHalf(stage, x, product.w.k));
+    return Gemm(stage, product, residual);
   }
-  GemvSpec spec = parts_.profile.GemvFor(Problem(w, rows_));
-  spec.residual = true;
-  return builder_.Add(stage, BuildGemv, spec, {y, w.data, x}, y);
+  GemvSpec spec = parts_.profile.GemvFor(Problem(product.w, rows_));
+  spec.residual = residual;
+  spec.bias = product.bias.exists();
+  const bool integer = IsInteger({product});
+  if (integer) PTXSMITH_RETURN_IF_ERROR(ToQ8_1(stage, rows_ * product.w.k, &x));
+  std::vector<Arg> args = {product.y, product.w.data, x};
+  if (spec.bias) args.emplace_back(product.bias.data);
+  if (integer) {
+    GemvQ8_1Spec integer_spec = IntegerSpec(spec, spec.bias);
+    integer_spec.residual = residual;
+    return builder_.Add(stage, BuildGemvQ8_1, integer_spec, args, product.y);
+  }
+  return builder_.Add(stage, BuildGemv, spec, args, product.y);
+}
+
+bool PlainStep::IsInteger(absl::Span<const Product> products) const {
+  if (!shape_.exact || parts_.activations != Activations::kQ8_1) return false;
+  return std::all_of(products.begin(), products.end(), [](const Product& product) {
+    return DecoderFor(product.w.type).packed != nullptr;
+  });
+}
+
+absl::Status PlainStep::ToQ8_1(absl::string_view stage, uint32_t elements, BufferView* x) {
+  const BufferView from = *x;
+  *x = lowering_.scratch_.q8;
+  return builder_.Add(stage, BuildQuantizeQ8_1, QuantizeQ8_1Spec{elements}, {*x, from},
+                      BufferView());
 }
 
 absl::Status PlainStep::ToHalf(absl::string_view stage, BufferView x, uint32_t k) {
@@ -377,8 +532,11 @@ absl::Status PlainStep::ToHalf(absl::string_view stage, BufferView x, uint32_t k
 absl::Status PlainStep::Gemm(absl::string_view stage, const Product& product, bool residual) {
   GemmSpec spec = DefaultGemmSpec(Problem(product.w, rows_));
   spec.residual = residual;
-  return builder_.Add(stage, BuildGemm, spec,
-                      {product.y, product.w.data, lowering_.scratch_.half, rows_}, product.y);
+  spec.bias = product.bias.exists();
+  std::vector<Arg> args = {product.y, product.w.data, lowering_.scratch_.half};
+  if (spec.bias) args.emplace_back(product.bias.data);
+  args.emplace_back(rows_);
+  return builder_.Add(stage, BuildGemm, spec, args, product.y);
 }
 
 }  // namespace

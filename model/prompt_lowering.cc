@@ -12,6 +12,7 @@
 #include "codegen/status_macros.h"
 #include "ptx_templates/candidates.h"
 #include "ptx_templates/dequantize.h"
+#include "ptx_templates/elementwise.h"
 #include "ptx_templates/embed_row.h"
 #include "ptx_templates/gemm_half.h"
 #include "ptx_templates/gemv.h"
@@ -242,6 +243,12 @@ absl::Status PromptStep::Layer(uint32_t index) {
   PTXSMITH_RETURN_IF_ERROR(Product("qkv", {&w.q}, q_, Result::kSet));
   PTXSMITH_RETURN_IF_ERROR(Product("qkv", {&w.k}, k_, Result::kSet));
   PTXSMITH_RETURN_IF_ERROR(Product("qkv", {&w.v}, v_, Result::kSet));
+  for (const auto& [bias, y] :
+       {std::pair(&w.q_bias, q_), std::pair(&w.k_bias, k_), std::pair(&w.v_bias, v_)}) {
+    if (!bias->exists()) continue;
+    PTXSMITH_RETURN_IF_ERROR(builder_.Add("qkv_bias", BuildBiasAdd, BiasAddSpec{bias->k, kOpen},
+                                          {y, bias->data, rows_}, y));
+  }
   PTXSMITH_RETURN_IF_ERROR(Attention(index));
   PTXSMITH_RETURN_IF_ERROR(Product("attn_output", {&w.attn_output}, x_, Result::kAdded));
   PTXSMITH_RETURN_IF_ERROR(Norm("ffn_gate_up", w.ffn_norm));
@@ -353,6 +360,7 @@ absl::Status PromptStep::Head() {
 absl::StatusOr<std::unique_ptr<Lowering>> NewPromptLowering(const ModelParts& parts,
                                                             std::shared_ptr<const DenseGemm> gemm,
                                                             PromptWeights weights) {
+  PTXSMITH_RETURN_IF_ERROR(parts.config.CheckPlainBlocks());
   const KvCache::Options& cache = parts.cache.options();
   if (cache.type != QuantType::kF16) return Unsupported("a cache of other than f16");
   if (cache.slots != 1) return Unsupported("a cache of several sequences");

@@ -25,7 +25,7 @@ absl::Status SpecialTokens::Add(absl::string_view text, TokenType type, TokenId 
     if (is_new) nodes_.emplace_back();
     node = it->second;
   }
-  nodes_[node] = {.id = id, .control = type == TokenType::kControl};
+  nodes_[node] = {.id = id, .control = type != TokenType::kUserDefined};
   return absl::OkStatus();
 }
 

@@ -31,8 +31,8 @@ class SpecialTokens {
   // DataLoss when `text` is longer than 1024 bytes: a search looks that far at every position.
   absl::Status Add(absl::string_view text, TokenType type, TokenId id);
 
-  // The leftmost, there the longest, token at or after `from`. Control tokens count only when
-  // `control`, because the text of a user must not be able to forge them.
+  // The leftmost, there the longest, token at or after `from`. All but user-defined tokens count
+  // only when `control`, because the text of a user must not be able to forge them.
   std::optional<Match> Find(absl::string_view text, size_t from, bool control) const;
 
  private:

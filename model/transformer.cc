@@ -7,6 +7,7 @@
 
 #include "absl/strings/str_cat.h"
 #include "codegen/status_macros.h"
+#include "model/kv_snapshot.h"
 #include "ptx_templates/gemv_core.h"
 #include "ptx_templates/rope.h"
 
@@ -51,9 +52,10 @@ absl::StatusOr<std::unique_ptr<Transformer>> Transformer::Load(const GgufFile& f
   model->stream_ = std::move(stream);
   model->context_ = context;
   model->batch_ = std::min(options.batch, context);
+  model->exact_batches_ = options.exact_batches;
   model->lengths_.resize(options.slots);
   model->ahead_slots_.reserve(std::min(options.slots, kMaxGemvTokens));
-  PTXSMITH_RETURN_IF_ERROR(model->UploadRopeRates(file, device));
+  PTXSMITH_RETURN_IF_ERROR(model->UploadRopeRates(device));
   PTXSMITH_RETURN_IF_ERROR(model->Prepare(cache, options));
   return model;
 }
@@ -91,7 +93,8 @@ absl::Status Transformer::Prepare(ModuleCache& cache, const TransformerOptions& 
   }
   logits_.resize(uint64_t{logit_rows} * config_.vocab_size);
 
-  const ModelParts parts{config_, weights_, kv_cache_, io_, rope_rates_, cache, *profile_};
+  const ModelParts parts{config_,     weights_, kv_cache_, io_,
+                         rope_rates_, cache,    *profile_, options.activations};
   PTXSMITH_ASSIGN_OR_RETURN(lowering_, NewLowering(options.lowering, parts));
   PTXSMITH_RETURN_IF_ERROR(PreparePrompts(parts, options));
   PTXSMITH_RETURN_IF_ERROR(MakeProgram({.logits = LogitRows::kNone}, &step_));
@@ -129,28 +132,17 @@ absl::Status Transformer::PreparePrompts(const ModelParts& parts,
   const bool optional =
       options.products == Products::kAuto &&
       (absl::IsUnimplemented(prompts.status()) || absl::IsResourceExhausted(prompts.status()));
-  return optional ? absl::OkStatus() : prompts.status();
+  if (!optional) return prompts.status();
+  // A lack of memory is worth a word: with more of it prompts would be faster.
+  if (absl::IsResourceExhausted(prompts.status())) {
+    parts.modules.device()->LogFailure(prompts.status());
+  }
+  return absl::OkStatus();
 }
 
-absl::Status Transformer::UploadRopeRates(const GgufFile& file, Device& device) {
-  std::vector<float> factors;
-  if (const GgufTensor* tensor = file.FindTensor("rope_freqs.weight")) {
-    if (tensor->type != QuantType::kF32 || tensor->elements() != config_.rope_dim / 2) {
-      return absl::InvalidArgumentError(
-          absl::StrCat("tensor rope_freqs.weight has ", tensor->elements(), " elements of type ",
-                       ToString(tensor->type), "; expected ", config_.rope_dim / 2, " of f32"));
-    }
-    factors.resize(tensor->elements());
-    std::copy_n(tensor->data.data(), tensor->data.size(),
-                reinterpret_cast<uint8_t*>(factors.data()));
-    for (float factor : factors) {
-      if (!(factor > 0)) {
-        return absl::DataLossError(absl::StrCat("rope_freqs.weight holds ", factor));
-      }
-    }
-  }
+absl::Status Transformer::UploadRopeRates(Device& device) {
   const std::vector<float> rates =
-      RopeRates(config_.rope_dim, config_.rope_freq_base, 1.0 / config_.rope_scale, factors);
+      RopeRates(config_.rope_dim, config_.rope_freq_base, 1.0, config_.rope_divisors);
   const uint64_t bytes = rates.size() * sizeof(float);
   PTXSMITH_ASSIGN_OR_RETURN(rope_rates_, device.Allocate(bytes, "rope_rates"));
   PTXSMITH_RETURN_IF_ERROR(stream_.CopyToDevice(rope_rates_, rates.data(), bytes));
@@ -385,6 +377,22 @@ absl::Status Transformer::Rewind(uint32_t length) {
   }
   lengths_[slot_] = length;
   rewound_ = true;
+  output_ = Output::kNothing;
+  return absl::OkStatus();
+}
+
+absl::StatusOr<std::vector<uint8_t>> Transformer::Save() {
+  DropAhead();
+  return SaveKv(kv_cache_, config_, {slot_, length()}, stream_);
+}
+
+absl::Status Transformer::Restore(absl::Span<const uint8_t> snapshot) {
+  if (length() != 0) {
+    return absl::FailedPreconditionError(
+        absl::StrCat("a snapshot for a sequence that has ", length(), " positions"));
+  }
+  PTXSMITH_ASSIGN_OR_RETURN(lengths_[slot_],
+                            RestoreKv(snapshot, kv_cache_, config_, slot_, stream_));
   output_ = Output::kNothing;
   return absl::OkStatus();
 }

@@ -38,18 +38,21 @@ uint8_t ByteAt(absl::string_view text, size_t i) { return static_cast<uint8_t>(t
 
 }  // namespace
 
+size_t FirstCharacter(absl::string_view text) {
+  if (text.empty()) return 0;
+  const uint8_t lead = ByteAt(text, 0);
+  const size_t length = SequenceLength(lead);
+  if (length > text.size()) return 0;
+  if (length > 1 && !IsSecond(lead, ByteAt(text, 1))) return 0;
+  for (size_t i = 2; i < length; ++i) {
+    if (!IsContinuation(ByteAt(text, i))) return 0;
+  }
+  return length;
+}
+
 size_t ValidUtf8Prefix(absl::string_view text) {
   size_t pos = 0;
-  while (pos < text.size()) {
-    const uint8_t lead = ByteAt(text, pos);
-    const size_t length = SequenceLength(lead);
-    if (length == 0 || length > text.size() - pos) return pos;
-    if (length > 1 && !IsSecond(lead, ByteAt(text, pos + 1))) return pos;
-    for (size_t i = 2; i < length; ++i) {
-      if (!IsContinuation(ByteAt(text, pos + i))) return pos;
-    }
-    pos += length;
-  }
+  while (const size_t length = FirstCharacter(text.substr(pos))) pos += length;
   return pos;
 }
 

@@ -3,6 +3,7 @@
 #include <initializer_list>
 #include <type_traits>
 
+#include "absl/strings/str_cat.h"
 #include "codegen/kernel_builder.h"
 #include "codegen/math.h"
 
@@ -19,12 +20,12 @@ void ForEachElement(KernelBuilder& k, const Dim& n, const SizeExpr& rows, uint32
 }
 
 // y[i] = f(inputs[i]...), with the inputs' names in their order.
-template <class Op, class F>
-absl::StatusOr<KernelSpec> BuildMap(const ElementwiseSpec<Op>& spec, const Target& target,
+template <class Spec, class F>
+absl::StatusOr<KernelSpec> BuildMap(const Spec& spec, const Target& target,
                                     std::initializer_list<const char*> inputs, uint32_t flops,
                                     F&& f) {
   PTXSMITH_RETURN_IF_ERROR(CheckFields(spec));
-  KernelBuilder k(KeyOf(spec, target), Op::kFamily, target);
+  KernelBuilder k(KeyOf(spec, target), Spec::kFamily, target);
   const auto buffers = static_cast<uint32_t>(inputs.size() + 1);
   const SizeExpr count = spec.n ? SizeExpr(*spec.n) : SizeExpr::Param(buffers);
   const auto y = k.Param<Out<F32>>("y", {.count = count});
@@ -97,6 +98,20 @@ absl::StatusOr<KernelSpec> BuildSwiglu(const SwigluSpec& spec, const Target& tar
 absl::StatusOr<KernelSpec> BuildGeglu(const GegluSpec& spec, const Target& target) {
   return BuildMap(spec, target, {"gate", "up"}, 21,
                   [](const Val<F32>& gate, const Val<F32>& up) { return GeluTanhOf(gate) * up; });
+}
+
+absl::StatusOr<KernelSpec> BuildSoftcap(const SoftcapSpec& spec, const Target& target) {
+  // The reciprocal must be a normal number too.
+  if (!(spec.cap >= 1e-30f && spec.cap <= 1e30f)) {
+    return absl::InvalidArgumentError(
+        absl::StrCat("softcap: cap=", spec.cap, " is not in 1e-30 to 1e30"));
+  }
+  return BuildMap(spec, target, {"x"}, 30,
+                  [&](const Val<F32>& x) { return Tanh(x * (1.0f / spec.cap)) * spec.cap; });
+}
+
+std::vector<SoftcapSpec> SoftcapSpec::Variants() {
+  return {{1000, 30, 64}, {4096, 50, 256}, {1, 0.1f, 64}, {std::nullopt, 30, 256}};
 }
 
 absl::StatusOr<KernelSpec> BuildBiasAdd(const BiasAddSpec& spec, const Target& target) {

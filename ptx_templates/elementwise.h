@@ -10,6 +10,7 @@
 //   swiglu         y[i] = silu(gate[i]) * up[i]
 //   geglu          y[i] = gelu_tanh(gate[i]) * up[i]
 //                  (Shazeer, "GLU Variants Improve Transformer", 2020.)
+//   softcap        y[i] = cap tanh(x[i] / cap), for logits
 //   bias_add       x[r][i] += bias[i]
 //
 // Layout       [n] f32 each; rows of a batch are just more elements, but for bias_add. An output
@@ -18,8 +19,8 @@
 // Traffic      every element once.
 // Numerics     f32; Exp and Erf are made of exact operations: the same bits everywhere. With
 //              u = 2^-24 the relative error is below (2 |t| + 10) u for silu, t = x, and swiglu,
-//              and below (6 |t| + 12) u for gelu_tanh, t = 2z, and geglu; gelu_erf's absolute
-//              error is below 6 u |x|.
+//              and below (6 |t| + 12) u for gelu_tanh, t = 2z, and geglu, and 8 u for softcap;
+//              gelu_erf's absolute error is below 6 u |x|.
 // Limits       none on n.
 #ifndef PTXSMITH_PTX_TEMPLATES_ELEMENTWISE_H_
 #define PTXSMITH_PTX_TEMPLATES_ELEMENTWISE_H_
@@ -114,6 +115,24 @@ struct Geglu {
 };
 using GegluSpec = ElementwiseSpec<Geglu>;
 absl::StatusOr<KernelSpec> BuildGeglu(const GegluSpec& spec, const Target& target);
+
+struct SoftcapSpec {
+  std::optional<uint32_t> n;
+  float cap = 30;
+  uint32_t threads = 256;
+
+  static constexpr absl::string_view kFamily = "softcap";
+  static constexpr absl::string_view kSummary = "y = cap tanh(x / cap)";
+  static constexpr auto kFields =
+      Fields(Field("n", &SoftcapSpec::n, AtLeast(1), "elements"),
+             Field("cap", &SoftcapSpec::cap, {}, "bound of the result, positive"),
+             Field("threads", &SoftcapSpec::threads, kElementwiseThreads, "threads per block"));
+
+  static std::vector<SoftcapSpec> Variants();
+};
+
+// Arguments: y (out), x (in), then n when open.
+absl::StatusOr<KernelSpec> BuildSoftcap(const SoftcapSpec& spec, const Target& target);
 
 struct BiasAddSpec {
   std::optional<uint32_t> n;

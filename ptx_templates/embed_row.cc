@@ -32,7 +32,10 @@ absl::StatusOr<KernelSpec> BuildEmbedRow(const EmbedRowSpec& spec, const Target&
     const In<U8> row = w.At(token * chunks, decoder.chunk_bytes);
     const Out<F32> y_unit = y.At(k.CtaY() * spec.k + unit * kUnitWeights);
     for (const FloatGroup& group : DecodeFloats(decoder, row, unit, lane)) {
-      y_unit.Store<4>(group.first, group.weights);
+      const Vec<F32, 4> scaled = MakeVec<4>([&](size_t i) {
+        return spec.scale == 1 ? group.weights[i] : group.weights[i] * spec.scale;
+      });
+      y_unit.Store<4>(group.first, scaled);
     }
   });
   return std::move(k).Finish();
@@ -44,6 +47,7 @@ std::vector<EmbedRowSpec> EmbedRowVariants() {
     variants.push_back({decoder.type, 256, 50, 1});
     variants.push_back({decoder.type, decoder.chunk_weights * 9, 7, 3});
     variants.push_back({decoder.type, 4096, std::nullopt, std::nullopt});
+    variants.push_back({decoder.type, 256, 3, 2, 16.25f});
   }
   return variants;
 }

@@ -84,6 +84,7 @@ constexpr Family kFamilies[] = {
     MakeFamily<GeluTanhSpec, BuildGeluTanh, GeluTanhSpec::Variants>(),
     MakeFamily<GeluErfSpec, BuildGeluErf, GeluErfSpec::Variants>(),
     MakeFamily<MultiplySpec, BuildMultiply, MultiplySpec::Variants>(),
+    MakeFamily<SoftcapSpec, BuildSoftcap, SoftcapSpec::Variants>(),
     MakeFamily<ResidualAddSpec, BuildResidualAdd, ResidualAddSpec::Variants>(),
     MakeFamily<BiasAddSpec, BuildBiasAdd, BiasAddVariants>(),
     MakeFamily<EmbedRowSpec, BuildEmbedRow, EmbedRowVariants>(),

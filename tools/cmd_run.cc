@@ -2,14 +2,17 @@
 #include <cstdio>
 #include <memory>
 #include <nlohmann/json.hpp>
+#include <optional>
 #include <random>
 #include <string>
 #include <vector>
 
 #include "absl/strings/str_cat.h"
 #include "codegen/status_macros.h"
+#include "model/chat.h"
 #include "model/generate.h"
 #include "runtime/emu/emulator_device.h"
+#include "tools/chat.h"
 #include "tools/command.h"
 #include "tools/files.h"
 #include "tools/interrupt.h"
@@ -28,6 +31,9 @@ struct Options {
   int32_t predict = 128;
   int64_t seed = -1;
   GenerationOptions generation;
+  bool chat = false;
+  std::string system;
+  std::string chat_template;
   bool trace_layers = false;
   std::string trace_device;  // to compare with; empty: none
   bool profile = false;
@@ -75,6 +81,18 @@ void PrintJson(const std::string& text, uint64_t seed, const Rate& prompt, const
   std::printf("%s\n", report.dump(-1, ' ', false, Json::error_handler_t::replace).c_str());
 }
 
+// The template that was asked for, else that of the file.
+absl::StatusOr<ChatTemplate> Template(const Options& options) {
+  if (!options.chat_template.empty()) return ChatTemplate::FromName(options.chat_template);
+  PTXSMITH_ASSIGN_OR_RETURN(const GgufFile file, GgufFile::Open(options.model.model));
+  absl::StatusOr<ChatTemplate> format = ChatTemplate::FromGguf(file);
+  if (absl::IsNotFound(format.status()) || absl::IsUnimplemented(format.status())) {
+    return absl::Status(format.status().code(),
+                        absl::StrCat(format.status().message(), "; choose one with --template"));
+  }
+  return format;
+}
+
 // Prints what each stage computes for the prompt, or where it differs on another device.
 absl::Status TraceRun(const Options& options, OpenedModel& opened,
                       absl::Span<const TokenId> prompt) {
@@ -104,10 +122,16 @@ absl::Status Run(Options options) {
   if (!options.file.empty()) {
     PTXSMITH_ASSIGN_OR_RETURN(options.prompt, ReadText(options.file));
   }
+  std::optional<ChatTemplate> format;
+  if (options.chat) {
+    PTXSMITH_ASSIGN_OR_RETURN(format, Template(options));
+  }
   PTXSMITH_ASSIGN_OR_RETURN(OpenedModel opened, OpenModel(options.model));
-  PTXSMITH_ASSIGN_OR_RETURN(const std::vector<TokenId> prompt,
-                            opened.tokenizer.Encode(options.prompt, {}));
-  if (options.trace_layers) return TraceRun(options, opened, prompt);
+  if (options.trace_layers) {
+    PTXSMITH_ASSIGN_OR_RETURN(const std::vector<TokenId> prompt,
+                              opened.tokenizer.Encode(options.prompt, {}));
+    return TraceRun(options, opened, prompt);
+  }
   GenerationOptions& generation = options.generation;
   generation.max_tokens = static_cast<uint32_t>(options.predict);  // -1: as many as there can be
   const uint64_t seed =
@@ -116,6 +140,9 @@ absl::Status Run(Options options) {
   if (generation.sampling.temperature > 0) {
     std::fprintf(stderr, "seed     %s\n", absl::StrCat(seed).c_str());
   }
+  if (format) return Chat(opened, {*format, options.system, options.prompt}, generation);
+  PTXSMITH_ASSIGN_OR_RETURN(const std::vector<TokenId> prompt,
+                            opened.tokenizer.Encode(options.prompt, {}));
   const Interrupt interrupt;
   bool writable = true;
   generation.stop = [&] { return interrupt.Requested() || !writable; };
@@ -153,14 +180,24 @@ void AddRunCommand(CLI::App& app, absl::Status& result) {
   CLI::App* command = app.add_subcommand("run", "Continue a prompt");
   AddModelFlags(*command, options->model);
   CLI::Option_group* prompt = command->add_option_group("prompt", "One of these");
-  prompt->add_option("-p,--prompt", options->prompt, "The text to continue");
-  prompt->add_option("-f,--file", options->file, "File with the text to continue");
-  prompt->require_option(1);
+  CLI::Option* text = prompt->add_option("-p,--prompt", options->prompt, "The text to continue");
+  prompt->add_option("-f,--file", options->file, "File with the text to continue")->excludes(text);
+  CLI::Option* chat = prompt->add_flag(
+      "--chat", options->chat,
+      "Converse: the lines of the standard input are messages, a prompt is the first of them");
+  prompt->require_option(1, 2);
+  command->add_option("--system", options->system, "How the model shall behave")->needs(chat);
   command
-      ->add_option("-n,--predict", options->predict,
-                   "Tokens to generate; -1: until the context is full")
-      ->check(CLI::Range(-1, INT32_MAX))
-      ->capture_default_str();
+      ->add_option("--template", options->chat_template,
+                   "How conversations are written, when the file does not say (chatml, ...)")
+      ->needs(chat);
+  CLI::Option* predict =
+      command
+          ->add_option(
+              "-n,--predict", options->predict,
+              "Tokens to generate; -1: until the context is full, which is usual in a chat")
+          ->check(CLI::Range(-1, INT32_MAX))
+          ->capture_default_str();
   SamplerOptions& sampling = options->generation.sampling;
   command->add_option("--temp", sampling.temperature, "Temperature; 0: always the likeliest token")
       ->capture_default_str();
@@ -181,10 +218,13 @@ void AddRunCommand(CLI::App& app, absl::Status& result) {
                     "Afterwards print where the time of a step goes, kernel by kernel");
   command->add_option("--trace", options->trace_file,
                       "Afterwards write that as a trace for Perfetto or chrome://tracing");
-  command->add_flag("--json", options->json,
-                    "Print one JSON object at the end: the text, why it stopped, times");
-  command->callback([options, command, &result] {
+  command
+      ->add_flag("--json", options->json,
+                 "Print one JSON object at the end: the text, why it stopped, times")
+      ->excludes(chat);
+  command->callback([options, command, predict, &result] {
     options->trace_layers = command->count("--trace-layers") > 0;
+    if (options->chat && predict->count() == 0) options->predict = -1;
     result = Run(*options);
   });
 }

@@ -37,8 +37,10 @@ TEST(ModelConfigTest, BundledModel) {
   EXPECT_EQ(c.rope_dim, 64u);
   EXPECT_EQ(c.rope_pairing, RopePairing::kAdjacent);
   EXPECT_EQ(c.rope_freq_base, 10000.0f);
-  EXPECT_EQ(c.rope_scale, 1.0f);
+  EXPECT_THAT(c.rope_divisors, testing::AllOf(testing::SizeIs(32), testing::Each(1.0f)));
   EXPECT_EQ(c.rms_eps, 1e-5f);
+  EXPECT_EQ(c.attention_scale, 0.125f);
+  EXPECT_EQ(c.WindowOf(0), 0u);
 }
 
 TEST(ModelConfigTest, Defaults) {
@@ -63,19 +65,39 @@ TEST(ModelConfigTest, VocabularyWithoutTokens) {
 }
 
 TEST(ModelConfigTest, RopeScaling) {
-  const auto scale = [](GgufWriter w) {
+  GgufWriter w = TinyModel();
+  w.Set("llama.rope.scaling.factor", F32(4));
+  ASSERT_OK_AND_ASSIGN(const ModelConfig linear, Read(w));
+  EXPECT_THAT(linear.rope_divisors, testing::AllOf(testing::SizeIs(8), testing::Each(4.0f)));
+  EXPECT_EQ(linear.attention_scale, 0.25f);
+  // Queries and keys that grow show in the scores.
+  w.Set("llama.rope.scaling.attn_factor", F32(2));
+  ASSERT_OK_AND_ASSIGN(const ModelConfig grown, Read(w));
+  EXPECT_EQ(grown.attention_scale, 1.0f);
+  w.Set("llama.rope.dimension_count", U32(8));
+  EXPECT_THAT(Read(w), StatusIs(StatusCode::kUnimplemented, HasSubstr("8 of 16 elements")));
+  EXPECT_THAT(Read(TinyModel().Set("llama.rope.scaling.type", Str("longrope"))),
+              StatusIs(StatusCode::kUnimplemented, HasSubstr("'longrope'")));
+}
+
+TEST(ModelConfigTest, PlainBlocks) {
+  const auto check = [](const GgufWriter& w) {
     const absl::StatusOr<ModelConfig> c = Read(w);
-    EXPECT_OK(c);
-    return c.ok() ? c->rope_scale : -1;
+    return c.ok() ? c->CheckPlainBlocks() : c.status();
   };
-  EXPECT_EQ(scale(TinyModel().Set("llama.rope.scaling.factor", F32(4))), 4.0f);
-  EXPECT_EQ(scale(TinyModel().Set("llama.rope.scale_linear", F32(2))), 2.0f);
-  EXPECT_EQ(scale(TinyModel()
-                      .Set("llama.rope.scaling.type", Str("none"))
-                      .Set("llama.rope.scaling.factor", F32(4))),
-            1.0f);
-  EXPECT_THAT(Read(TinyModel().Set("llama.rope.scaling.type", Str("yarn"))),
-              StatusIs(StatusCode::kUnimplemented, HasSubstr("'yarn'")));
+  EXPECT_OK(check(TinyModel()));
+  EXPECT_OK(check(TinyModel().Retarget("qwen2")));
+  EXPECT_THAT(check(TinyModel().Retarget("qwen3")),
+              StatusIs(StatusCode::kUnimplemented, HasSubstr("norms of queries")));
+  EXPECT_THAT(check(TinyModel().Retarget("gemma2")),
+              StatusIs(StatusCode::kUnimplemented, HasSubstr("SwiGLU")));
+  EXPECT_THAT(
+      check(TinyModel().Retarget("phi2").Set("phi2.attention.layer_norm_epsilon", F32(1e-5f))),
+      StatusIs(StatusCode::kUnimplemented, HasSubstr("layer norms")));
+  EXPECT_THAT(check(TinyModel().Set("llama.attention.sliding_window", U32(8))),
+              StatusIs(StatusCode::kUnimplemented, HasSubstr("sliding window")));
+  EXPECT_THAT(check(TinyModel().Set("llama.rope.scaling.attn_factor", F32(2))),
+              StatusIs(StatusCode::kUnimplemented, HasSubstr("scale of scores")));
 }
 
 TEST(ModelConfigTest, OneValuePerBlock) {
@@ -147,6 +169,61 @@ TEST(ModelConfigTest, ImpossibleNumbers) {
   }
 }
 
+GgufWriter As(const std::string& architecture) { return TinyModel().Retarget(architecture); }
+
+TEST(ModelConfigTest, WhatArchitecturesAdd) {
+  ASSERT_OK_AND_ASSIGN(const ModelConfig qwen2, Read(As("qwen2")));
+  EXPECT_TRUE(qwen2.qkv_bias);
+  EXPECT_FALSE(qwen2.output_bias);
+  EXPECT_EQ(qwen2.rope_pairing, RopePairing::kHalfSplit);
+
+  GgufWriter w = As("qwen3");
+  w.Set("qwen3.attention.key_length", U32(32)).Set("qwen3.attention.value_length", U32(32));
+  ASSERT_OK_AND_ASSIGN(const ModelConfig qwen3, Read(w));
+  EXPECT_TRUE(qwen3.qk_norm);
+  EXPECT_FALSE(qwen3.qkv_bias);
+  EXPECT_EQ(qwen3.head_dim, 32u);
+
+  EXPECT_THAT(Read(As("phi2")),
+              StatusIs(StatusCode::kNotFound, HasSubstr("phi2.attention.layer_norm_epsilon")));
+  w = As("phi2").Set("phi2.attention.layer_norm_epsilon", F32(1e-6f));
+  ASSERT_OK_AND_ASSIGN(const ModelConfig phi2, Read(w));
+  EXPECT_EQ(phi2.norm, NormKind::kLayer);
+  EXPECT_EQ(phi2.rms_eps, 1e-6f);
+  EXPECT_EQ(phi2.feed_forward, FeedForward::kGelu);
+  EXPECT_TRUE(phi2.parallel_block);
+  EXPECT_TRUE(phi2.output_bias);
+}
+
+TEST(ModelConfigTest, Gemma2) {
+  ASSERT_OK_AND_ASSIGN(const ModelConfig c, Read(As("gemma2")));
+  EXPECT_EQ(c.feed_forward, FeedForward::kGeGlu);
+  EXPECT_TRUE(c.post_norms);
+  EXPECT_EQ(c.embedding_scale, 8.0f);
+  EXPECT_EQ(c.attention_scale, 0.25f);
+  EXPECT_EQ(c.attention_softcap, 50.0f);
+  EXPECT_EQ(c.logit_softcap, 30.0f);
+  EXPECT_EQ(c.WindowOf(0), 4096u);
+  EXPECT_EQ(c.WindowOf(1), 0u);
+  EXPECT_EQ(c.WindowOf(2), 4096u);
+
+  GgufWriter w = As("gemma2");
+  w.Set("gemma2.attention.sliding_window", U32(7)).Set("gemma2.attn_logit_softcapping", F32(20));
+  w.Set("gemma2.final_logit_softcapping", F32(10)).Set("gemma2.block_count", U32(46));
+  w.Set("gemma2.attention.key_length", U32(64)).Set("gemma2.attention.value_length", U32(64));
+  ASSERT_OK_AND_ASSIGN(const ModelConfig large, Read(w));
+  EXPECT_EQ(large.WindowOf(0), 7u);
+  EXPECT_EQ(large.attention_softcap, 20.0f);
+  EXPECT_EQ(large.logit_softcap, 10.0f);
+  EXPECT_EQ(large.attention_scale, 0.25f) << "by the embedding's share";
+  for (const char* key : {"gemma2.attn_logit_softcapping", "gemma2.final_logit_softcapping"}) {
+    EXPECT_THAT(Read(As("gemma2").Set(key, F32(-1))),
+                StatusIs(StatusCode::kDataLoss, HasSubstr(key)));
+  }
+  EXPECT_THAT(Read(As("gemma2").Set("gemma2.attention.sliding_window", U32(0))),
+              StatusIs(StatusCode::kDataLoss, HasSubstr("sliding_window")));
+}
+
 TEST(ModelConfigTest, UnsupportedModels) {
   EXPECT_THAT(Read(TinyModel().Set("general.architecture", Str("mamba"))),
               StatusIs(StatusCode::kUnimplemented, HasSubstr("'mamba'")));
@@ -154,7 +231,7 @@ TEST(ModelConfigTest, UnsupportedModels) {
               StatusIs(StatusCode::kUnimplemented, HasSubstr("expert_count = 8")));
   EXPECT_OK(Read(TinyModel().Set("llama.expert_count", U32(0))));
   EXPECT_THAT(Read(TinyModel().Set("split.count", Value(2, uint16_t{3}))),
-              StatusIs(StatusCode::kUnimplemented, HasSubstr("split.count = 3")));
+              StatusIs(StatusCode::kInvalidArgument, HasSubstr("split.count = 3")));
 }
 
 }  // namespace

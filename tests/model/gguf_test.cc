@@ -329,6 +329,86 @@ TEST_F(GgufOpenTest, NamesTheFileAndSurvivesHugeHoles) {
   unlink(path.c_str());
 }
 
+// A model of two tensors in two files.
+class GgufSplitTest : public GgufOpenTest {
+ protected:
+  void SetUp() override {
+    parts_[0] = TinyModel();
+    parts_[1] = GgufWriter();
+    for (uint16_t i = 0; i < 2; ++i) {
+      parts_[i].tensors = {{absl::StrCat("tensor_", i), {8}, 0, 0}};
+      parts_[i].data_bytes = 32;
+      parts_[i].Set("split.no", Value(2, i)).Set("split.count", Value(2, uint16_t{2}));
+      parts_[i].Set("split.tensors.count", Value(5, int32_t{2}));
+    }
+  }
+  void TearDown() override {
+    for (const int i : {0, 1}) unlink(PartPath(i).c_str());
+  }
+  std::string PartPath(int i) { return Path(absl::StrCat("model-0000", i + 1, "-of-00002.gguf")); }
+  absl::StatusOr<GgufFile> Open() {
+    for (const int i : {0, 1}) std::ofstream(PartPath(i), std::ios::binary) << parts_[i].Build();
+    return GgufFile::Open(PartPath(0));
+  }
+
+  GgufWriter parts_[2];
+};
+
+TEST_F(GgufSplitTest, PartsAreJoined) {
+  ASSERT_OK_AND_ASSIGN(const GgufFile file, Open());
+  EXPECT_EQ(file.parts(), 2u);
+  EXPECT_EQ(file.size(), parts_[0].Build().size() + parts_[1].Build().size());
+  EXPECT_THAT(file.GetString("general.architecture"), IsOkAndHolds("llama"));
+  ASSERT_THAT(file.tensors(), SizeIs(2));
+  for (const char* name : {"tensor_0", "tensor_1"}) {
+    ASSERT_NE(file.FindTensor(name), nullptr);
+    EXPECT_EQ(file.FindTensor(name)->data[31], 0x11);
+  }
+  EXPECT_OK(ModelConfig::FromGguf(file));
+}
+
+TEST_F(GgufSplitTest, PartsThatAreMissingOrForeign) {
+  EXPECT_OK(Open());
+  EXPECT_THAT(GgufFile::Open(PartPath(1)),
+              StatusIs(StatusCode::kInvalidArgument, HasSubstr("part 2 of 2 of a model")));
+  unlink(PartPath(1).c_str());
+  EXPECT_THAT(GgufFile::Open(PartPath(0)),
+              StatusIs(StatusCode::kNotFound,
+                       testing::AllOf(HasSubstr(PartPath(0)), HasSubstr(PartPath(1)))));
+
+  const GgufWriter valid = parts_[1];
+  for (const char* key : {"split.no", "split.count"}) {
+    parts_[1] = valid;
+    parts_[1].Set(key, U32(7));
+    EXPECT_THAT(Open(), StatusIs(StatusCode::kDataLoss, HasSubstr("does not say")));
+    parts_[1].Remove(key);
+    EXPECT_THAT(Open(), StatusIs(StatusCode::kDataLoss, HasSubstr("does not say")));
+  }
+  parts_[1] = valid;
+  parts_[1].tensors[0].name = "tensor_0";
+  EXPECT_THAT(Open(), StatusIs(StatusCode::kDataLoss, HasSubstr("repeats the tensor tensor_0")));
+  parts_[1] = valid;
+  parts_[1].tensors.clear();
+  EXPECT_THAT(Open(), StatusIs(StatusCode::kDataLoss, HasSubstr("parts have 1 tensors")));
+  parts_[1] = valid;
+  parts_[1].version = 9;
+  EXPECT_THAT(Open(), StatusIs(StatusCode::kInvalidArgument, HasSubstr(PartPath(1))));
+}
+
+TEST_F(GgufSplitTest, KeysOfTheFirstPart) {
+  const GgufWriter valid = parts_[0];
+  parts_[0].Set("split.count", U32(3));
+  EXPECT_THAT(Open(), StatusIs(StatusCode::kInvalidArgument, HasSubstr("-00001-of-00003.gguf")));
+  for (const char* key : {"split.no", "split.tensors.count"}) {
+    parts_[0] = valid;
+    parts_[0].Remove(key);
+    EXPECT_THAT(Open(), StatusIs(StatusCode::kNotFound, HasSubstr(key)));
+  }
+  parts_[0] = valid;
+  parts_[0].Set("split.count", Str("2"));
+  EXPECT_THAT(Open(), StatusIs(StatusCode::kInvalidArgument, HasSubstr("split.count")));
+}
+
 TEST_F(GgufOpenTest, CopiesOutliveTheOriginal) {
   absl::StatusOr<GgufFile> original = GgufFile::Open(TestPath("data/sample-q4_k_m.gguf"));
   ASSERT_OK(original);

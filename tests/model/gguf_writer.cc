@@ -32,6 +32,16 @@ GgufWriter& GgufWriter::Remove(const std::string& key) {
   return *this;
 }
 
+GgufWriter& GgufWriter::Retarget(const std::string& architecture) {
+  const std::string from = "llama.";
+  for (auto& [key, value] : metadata) {
+    if (key.compare(0, from.size(), from) == 0) {
+      key = architecture + "." + key.substr(from.size());
+    }
+  }
+  return Set("general.architecture", Str(architecture));
+}
+
 const std::string& GgufWriter::Get(const std::string& key) const {
   return std::find_if(metadata.begin(), metadata.end(),
                       [&](const auto& entry) { return entry.first == key; })

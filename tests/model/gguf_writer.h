@@ -59,6 +59,8 @@ struct GgufWriter {
   // Replaces the value of `key`, or adds it.
   GgufWriter& Set(const std::string& key, const std::string& value);
   GgufWriter& Remove(const std::string& key);
+  // The same keys for another architecture: "llama.block_count" becomes "qwen2.block_count".
+  GgufWriter& Retarget(const std::string& architecture);
   const std::string& Get(const std::string& key) const;
 
   // Appends a tensor with its bytes.

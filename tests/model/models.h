@@ -22,12 +22,17 @@ namespace ptxsmith {
 // The folder with further models, by the name of the environment variable that holds it.
 inline constexpr char kModelsVariable[] = "PTXSMITH_TEST_MODELS";
 
+// When set, the emulator also runs what takes it minutes.
+inline constexpr char kFullVariable[] = "PTXSMITH_TEST_FULL";
+
 // The sample model in `type` ("q4_k_m"): bundled, or sample-TYPE.gguf in the folder above, in upper
 // or lower case.
 std::optional<std::string> SamplePath(absl::string_view type);
 
-// A llama model with weights drawn at random, on top of TinyModel().
+// A model with weights drawn at random, on top of TinyModel(), with the tensors that files of its
+// architecture have.
 struct RandomModel {
+  std::string architecture = "llama";
   QuantType type = QuantType::kQ8_0;       // of the matrices
   QuantType embedding = QuantType::kQ8_0;  // of the embedding
   uint32_t blocks = 2;
@@ -40,11 +45,17 @@ struct RandomModel {
   uint32_t rope_dim = 32;
   bool tied = false;          // no output matrix: the embedding is it
   bool rope_factors = false;  // a tensor of rope_freqs
+  bool fused_qkv = false;     // queries, keys and values in one tensor
+  bool yarn = false;          // positions of four times the context
+  uint32_t window = 0;        // what is 0 is left to the default of the architecture
+  float attention_softcap = 0;
+  float logit_softcap = 0;
   uint64_t seed = 1;
 };
 GgufWriter Write(const RandomModel& model);
 
-// The model of `file` with decoded weights. `file` may go away.
+// The model of `file` with decoded weights. `file` may go away. Reads the metadata by itself: what
+// an architecture means is written down here a second time, to be compared with config.cc.
 absl::StatusOr<reference::Model> ReferenceModel(const GgufFile& file);
 
 }  // namespace ptxsmith

@@ -35,9 +35,6 @@ constexpr double kPerplexity = 0.003;  // relative, over 16 windows
 // The reference differs only in roundings, which mostly cancel in a mean.
 constexpr double kReferenceNll = 1e-4;
 
-// When set, the emulator scores the whole text too.
-constexpr char kFullVariable[] = "PTXSMITH_TEST_FULL";
-
 Json Oracle() { return Json::parse(ReadTestFile("data/oracle.json")); }
 
 std::vector<std::string> OracleTypes() {

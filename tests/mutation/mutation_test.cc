@@ -235,6 +235,7 @@ std::vector<std::pair<absl::string_view, std::string>> Kernels() {
   kernels.push_back(Kernel(GeluErfSpec{1000, 64}));
   kernels.push_back(Kernel(GegluSpec{1000, 64}));
   kernels.push_back(Kernel(MultiplySpec{1000, 64}));
+  kernels.push_back(Kernel(SoftcapSpec{1000, 30, 64}));
   kernels.push_back(Kernel(BiasAddSpec{1000, 3, 64}));
   kernels.push_back(Kernel(TopKSpec{5, 8, 2, 64}));
   kernels.push_back(Kernel(TopKSpec{1000, 10, 1, 128}));

@@ -362,6 +362,44 @@ TEST_F(CliTest, CtrlCEndsARunWithItsStatistics) {
                                  HasSubstr("stop     stopped"), Not(HasSubstr("error"))));
 }
 
+// The bundled model knows no conversation, but what comes after a message is what would come after
+// the same text in a prompt.
+TEST_F(CliTest, ChatAnswersMessagesInTurn) {
+  const Args args = RunArgs({"--chat", "--template", "mistral", "-n", "12", "--ignore-eos"});
+  const Outcome one = Program::Run(args, {.in = "Alice was\n"});
+  EXPECT_EQ(one.exit_code, 0) << one.err;
+  EXPECT_THAT(one.err, HasSubstr("warning: the end marker of template mistral"));
+  const std::string answer =
+      Out(RunArgs({"-p", "[INST] Alice was [/INST]", "-n", "12", "--ignore-eos"}));
+  EXPECT_EQ(one.out, answer.substr(answer.find_first_not_of(" \n")));
+
+  const Outcome two = Program::Run(args, {.in = "Alice was\n\n  \nSo she"});
+  EXPECT_EQ(two.exit_code, 0) << two.err;
+  EXPECT_TRUE(absl::StartsWith(two.out, one.out)) << two.out;
+  EXPECT_GT(two.out.size(), one.out.size() + 1);
+  EXPECT_EQ(Out(args + Args{"-p", "Alice was"}), one.out) << "the prompt is the first message";
+  EXPECT_EQ(Program::Run(args + Args{"-p", "Alice was"}, {.in = "So she"}).out, two.out);
+  EXPECT_EQ(Out(args), "") << "no message";
+}
+
+TEST_F(CliTest, CtrlCStopsAnAnswerAndNotTheChat) {
+  Program program(RunArgs({"--chat", "--template", "mistral", "-n", "60", "--ignore-eos"}),
+                  {.in = "Alice was\nSo she\n"});
+  program.WaitForOutput();
+  program.Signal(SIGINT);
+  const Outcome outcome = program.Wait();
+  EXPECT_EQ(outcome.exit_code, 0) << "signal " << outcome.signal << outcome.err;
+  EXPECT_THAT(outcome.err, HasSubstr("(stopped)"));
+}
+
+TEST_F(CliTest, ChatNeedsATemplate) {
+  ExpectError(RunArgs({"--chat"}),
+              AllOf(HasSubstr("tokenizer.chat_template"), HasSubstr("choose one with --template")));
+  ExpectError(RunArgs({"--chat", "--template", "klingon"}), HasSubstr("known: phi4, chatml"));
+  ExpectUsageError(RunArgs({"-p", "x", "--template", "chatml"}), "--chat");
+  ExpectUsageError(RunArgs({"-p", "x", "--system", "y"}), "--chat");
+}
+
 TEST_F(CliTest, PerplexityPrintsItsResult) {
   const Args args = {
       "perplexity", "-m", Sample(),    "--device", "emu:sm90", "-f", TestPath("data/eval.txt"),
@@ -375,6 +413,42 @@ TEST_F(CliTest, PerplexityPrintsItsResult) {
   ExpectError({"perplexity", "-m", Sample(), "--device", "emu:sm90", "-f",
                FileWith("short.txt", "Alice was")},
               HasSubstr("the text has 3 tokens, less than one window of 256"));
+}
+
+TEST_F(CliTest, KlDivergenceFromStoredLogits) {
+  const std::string base = Path("base.logits");
+  const auto args = [&](const std::string& window, const Args& more) {
+    return Args{"perplexity",
+                "-m",
+                Sample(),
+                "--device",
+                "emu:sm90",
+                "-f",
+                TestPath("data/eval.txt"),
+                "--windows",
+                "1",
+                "--window",
+                window,
+                "--kl-base",
+                base} +
+           more;
+  };
+  ExpectError(args("8", {"--kl"}), AllOf(HasSubstr("cannot read"), HasSubstr(base)));
+  EXPECT_THAT(Out(args("8", {})), Not(HasSubstr("KL")));
+  EXPECT_EQ(fs::file_size(base), 16 + 8 * 4 + 7 * 4096 * 4);
+  EXPECT_FALSE(fs::exists(base + ".tmp"));
+  EXPECT_THAT(Out(args("8", {"--kl"})), AllOf(HasSubstr("KL divergence 0.000000 +- 0.000000"),
+                                              HasSubstr("same top token 100.000%")));
+  const Json report = Json::parse(Out(args("8", {"--kl", "--json"})));
+  EXPECT_LT(report["kl"]["largest"], 1e-12);
+  EXPECT_EQ(report["kl"]["same_top"], 1.0);
+
+  ExpectError(args("9", {"--kl"}), HasSubstr("for a text of 8, not over 4096 for one of 9"));
+  fs::resize_file(base, fs::file_size(base) - 1);
+  ExpectError(args("8", {"--kl"}), HasSubstr("ends before the text does"));
+  FileWith("base.logits", "PTXSMLG2 and more");
+  ExpectError(args("8", {"--kl"}), HasSubstr("holds no logits"));
+  ExpectUsageError({"perplexity", "-m", Sample(), "-f", "x", "--kl"}, "--kl-base");
 }
 
 TEST_F(CliTest, EveryCommandNamesABrokenModelFile) {

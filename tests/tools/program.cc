@@ -48,7 +48,9 @@ Program::Program(const std::vector<std::string>& args, const ProgramOptions& opt
   }
   posix_spawn_file_actions_t actions;
   posix_spawn_file_actions_init(&actions);
-  posix_spawn_file_actions_addopen(&actions, STDIN_FILENO, "/dev/null", O_RDONLY, 0);
+  const int in = memfd_create("in", MFD_CLOEXEC);
+  EXPECT_EQ(pwrite(in, options.in.data(), options.in.size(), 0), options.in.size());
+  posix_spawn_file_actions_adddup2(&actions, in, STDIN_FILENO);
   if (options.out.empty()) {
     posix_spawn_file_actions_adddup2(&actions, out_, STDOUT_FILENO);
   } else if (options.out == "closed") {
@@ -62,6 +64,7 @@ Program::Program(const std::vector<std::string>& args, const ProgramOptions& opt
             0)
       << PTXSMITH_BINARY;
   posix_spawn_file_actions_destroy(&actions);
+  close(in);
 }
 
 Program::~Program() {

@@ -25,6 +25,7 @@ struct ProgramOptions {
   // Where the standard output goes: empty for Outcome::out, "closed" for nowhere, or a file.
   std::string out;
   std::vector<std::string> environment;  // "NAME=value"
+  std::string in;                        // the standard input
 };
 
 class Program {

@@ -29,6 +29,7 @@ constexpr CaseFamily kFamilies[] = {
     {"gelu_tanh", GeluTanhCases, GeluTanhFuzz},
     {"gelu_erf", GeluErfCases, GeluErfFuzz},
     {"multiply", MultiplyCases, MultiplyFuzz},
+    {"softcap", SoftcapCases, SoftcapFuzz},
     {"bias_add", BiasAddCases, BiasAddFuzz},
     {"layer_norm", LayerNormCases, LayerNormFuzz},
     {"softmax", SoftmaxCases, SoftmaxFuzz},

@@ -41,10 +41,10 @@ class RandomModel {
     embedding = Random(spec.embedding, spec.vocab, spec.width);
     reference_.token_embedding = reference::Decode(spec.embedding, embedding);
     for (uint32_t i = 0; i < spec.layers; ++i) AddLayer(i);
-    reference_.output_norm = AddNorm();
+    reference_.output_norm.weight = AddNorm();
     plan.push_back(Place());
     plan.resize(plan.size() + kPlanWords - 1);
-    AddMatrix(spec.output, spec.vocab, spec.width, reference_.output);
+    AddMatrix(spec.output, spec.vocab, spec.width, reference_.output.weight);
   }
 
   const reference::Model& reference() const { return reference_; }
@@ -91,28 +91,29 @@ class RandomModel {
   void AddLayer(uint32_t index) {
     reference::Model::Layer layer;
     const uint32_t flags = (index * 3 + 1) % 4;  // both types of v and of down
-    layer.attn_norm = AddNorm();
-    layer.q_bias = Bias(q_, true);
-    layer.k_bias = Bias(kv_, true);
-    layer.v_bias = Bias(kv_, false);
+    layer.attn_norm.weight = AddNorm();
+    layer.q.bias = Bias(q_, true);
+    layer.k.bias = Bias(kv_, true);
+    layer.v.bias = Bias(kv_, false);
     std::vector<uint32_t> places = {Place()};
-    AddMatrix(spec_.qk, q_, spec_.width, layer.q, true);
-    AddMatrix(spec_.qk, kv_, spec_.width, layer.k, true);
+    AddMatrix(spec_.qk, q_, spec_.width, layer.q.weight, true);
+    AddMatrix(spec_.qk, kv_, spec_.width, layer.k.weight, true);
     places.push_back(Place());
-    AddMatrix((flags & 1) != 0 ? spec_.v_more : spec_.v, kv_, spec_.width, layer.v);
+    AddMatrix((flags & 1) != 0 ? spec_.v_more : spec_.v, kv_, spec_.width, layer.v.weight);
     places.push_back(Place());
-    AddMatrix(spec_.o, spec_.width, q_, layer.attn_output);
-    layer.ffn_norm = AddNorm();
+    AddMatrix(spec_.o, spec_.width, q_, layer.attn_output.weight);
+    layer.ffn_norm.weight = AddNorm();
     places.push_back(Place());
     Bytes both = Random(spec_.gate_up, 2 * spec_.ff, spec_.width);
     const reference::Weights decoded = reference::Decode(spec_.gate_up, both);
     const auto half = decoded.begin() + static_cast<std::ptrdiff_t>(decoded.size() / 2);
-    layer.gate.assign(decoded.begin(), half);
-    layer.up.assign(half, decoded.end());
+    layer.gate.weight.assign(decoded.begin(), half);
+    layer.up.weight.assign(half, decoded.end());
     AddTiles(spec_.gate_up, both, 2 * spec_.ff, spec_.width,
              [&](uint32_t r) { return r / 16 * 8 + r % 8 + (r % 16 >= 8 ? spec_.ff : 0); });
     places.push_back(Place());
-    AddMatrix((flags & 2) != 0 ? spec_.down_more : spec_.down, spec_.width, spec_.ff, layer.down);
+    AddMatrix((flags & 2) != 0 ? spec_.down_more : spec_.down, spec_.width, spec_.ff,
+              layer.down.weight);
     places.push_back(flags);
     places.resize(kPlanWords);
     plan.insert(plan.end(), places.begin(), places.end());

@@ -41,7 +41,9 @@ CaseMaker MapCase(absl::StatusOr<KernelSpec> (*build)(const Spec&, const Target&
     result.args = {Bytes(n * sizeof(float)), ToBytes(first)};
     if (in_place) result.args[0] = SameAs{1};
     const size_t output = in_place ? 1 : 0;
-    if constexpr (std::is_invocable_v<F, Floats>) {
+    if constexpr (std::is_same_v<Spec, SoftcapSpec>) {
+      CheckOutput(result, output, reference(first, spec.cap));
+    } else if constexpr (std::is_invocable_v<F, Floats>) {
       CheckOutput(result, output, reference(first));
     } else {
       const Floats second = rng.Floats(b, n);
@@ -69,7 +71,7 @@ std::vector<CaseMaker> MapCases(absl::StatusOr<KernelSpec> (*build)(const Spec&,
       if (spec.n && n > 1) continue;
       for (Values values : kAllValues) {
         add(spec, spec.n.value_or(n), values, values, false);
-        if (values == Values::kNormal || std::is_invocable_v<F, Floats>) continue;
+        if (values == Values::kNormal || !std::is_invocable_v<F, Floats, Floats>) continue;
         add(spec, spec.n.value_or(n), values, Values::kNormal, false);
       }
     }
@@ -147,6 +149,10 @@ std::vector<CaseMaker> GegluCases(uint64_t seed) {
   return MapCases(BuildGeglu, reference::GeGlu, seed);
 }
 
+std::vector<CaseMaker> SoftcapCases(uint64_t seed) {
+  return MapCases(BuildSoftcap, reference::Softcap, seed);
+}
+
 std::vector<CaseMaker> ResidualAddCases(uint64_t seed) {
   std::vector<CaseMaker> cases;
   for (const ResidualAddSpec& spec : ResidualAddSpec::Variants()) {
@@ -194,6 +200,9 @@ FuzzFamily SwigluFuzz() {
 }
 FuzzFamily GegluFuzz() {
   return MakeFuzzFamily<MapFuzz<GegluSpec, BuildGeglu, reference::GeGlu>>();
+}
+FuzzFamily SoftcapFuzz() {
+  return MakeFuzzFamily<MapFuzz<SoftcapSpec, BuildSoftcap, reference::Softcap>>();
 }
 FuzzFamily ResidualAddFuzz() {
   return MakeFuzzFamily<AddFuzz<ResidualAddSpec, BuildResidualAdd, ElementSizes>>();

@@ -29,7 +29,7 @@ CaseMaker Case(const EmbedRowSpec& spec, uint32_t n, const std::vector<uint32_t>
       const size_t row_bytes = w.size() / n;
       const absl::Span<const uint8_t> row(w.data() + token * row_bytes, row_bytes);
       for (const reference::Weight& weight : reference::Decode(spec.quant, row)) {
-        want.push_back(weight.value);
+        want.push_back(spec.scale == 1 ? weight.value : weight.value * spec.scale);
       }
     }
     result.check = [want](absl::Span<const Bytes> after) {

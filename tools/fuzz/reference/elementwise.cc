@@ -49,6 +49,13 @@ Expected GeluErf(absl::Span<const float> x) {
   });
 }
 
+Expected Softcap(absl::Span<const float> x, double cap) {
+  return Map(x.size(), [&](size_t i) -> Approximate {
+    const double value = cap * std::tanh(x[i] / cap);
+    return {value, 8 * kRoundoff * std::fabs(value) + cap * kTiny};
+  });
+}
+
 Expected Multiply(absl::Span<const float> a, absl::Span<const float> b) {
   if (a.size() != b.size()) std::abort();  // the test that calls is wrong
   return Map(a.size(), [&](size_t i) -> Approximate {

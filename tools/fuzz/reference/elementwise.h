@@ -24,6 +24,10 @@ Expected GeluTanh(absl::Span<const float> x);
 // at most 0.75 u; there is no relative accuracy where it cancels 1.
 Expected GeluErf(absl::Span<const float> x);
 
+// y = cap tanh(x / cap). Bound: 8 u |y|: the argument is off by two roundings, which tanh passes on
+// at most, tanh itself by 2.5 u.
+Expected Softcap(absl::Span<const float> x, double cap);
+
 // y = a * b, rounded once. Bound: u |y|.
 Expected Multiply(absl::Span<const float> a, absl::Span<const float> b);
 

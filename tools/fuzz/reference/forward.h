@@ -1,6 +1,6 @@
-// A whole llama-shaped transformer, token by token, from the operations of ops.h: what the logits
-// of a model on a device are compared with. Slow (one multiplication at a time) and independent of
-// the kernels: it shares the decoded weights with nobody.
+// A whole transformer, token by token, from the operations of ops.h: what the logits of a model on
+// a device are compared with. Slow (one multiplication at a time) and independent of the kernels:
+// it shares the decoded weights with nobody.
 //
 //   Forward forward(model);
 //   for (uint32_t token : prompt) logits = forward.Step(token);
@@ -23,26 +23,46 @@ namespace ptxsmith::reference {
 
 using Weights = std::vector<Weight>;
 
-// Matrices are rows of as many weights as their input has elements.
+// The weights of a layer normalisation, or of a root-mean-square one, which has no bias.
+struct Norm {
+  std::vector<float> weight, bias;
+};
+
+// Rows of as many weights as the input has elements; no bias: none is added.
+struct Linear {
+  Weights weight;
+  std::vector<float> bias;
+};
+
+// What a model does not have is empty.
 struct Model {
   struct Layer {
-    std::vector<float> attn_norm;
-    Weights q, k, v, attn_output;
-    std::vector<float> q_bias, k_bias, v_bias;  // or empty
-    std::vector<float> ffn_norm;
-    Weights gate, up, down;
+    Norm attn_norm;
+    Linear q, k, v;
+    Norm q_norm, k_norm;  // of each head
+    Linear attn_output;
+    Norm attn_post_norm;
+    Norm ffn_norm;  // none: the feed-forward reads attn_norm's result, beside attention
+    Linear gate, up, down;
+    Norm ffn_post_norm;
+    size_t window = 0;  // positions a query sees; 0: all
   };
+  enum class FeedForward { kSwiGlu, kGeGlu, kGelu };
 
+  bool layer_norm = false;  // else root-mean-square
+  FeedForward feed_forward = FeedForward::kSwiGlu;
+  double embedding_scale = 1.0;
+  double logit_softcap = 0.0;  // 0: none
   AttentionShape attention;
   RopePairs rope_pairs = RopePairs::kAdjacent;
   double rope_base = 10000.0;
   size_t rope_dims = 0;
   std::vector<float> rope_factors;  // rope_dims / 2, or empty
   double eps = 0.0;
-  Weights token_embedding;  // rows of output_norm.size() weights
+  Weights token_embedding;
   std::vector<Layer> layers;
-  std::vector<float> output_norm;
-  Weights output;
+  Norm output_norm;
+  Linear output;
 };
 
 class Forward {
@@ -61,7 +81,12 @@ class Forward {
   const Cache& cache(size_t layer) const { return caches_[layer]; }
 
  private:
+  std::vector<float> Normalised(const std::vector<float>& x, const Norm& norm) const;
+  std::vector<float> Projected(const std::vector<float>& x, const Linear& linear) const;
+  std::vector<float> Heads(const std::vector<float>& h, const Linear& linear,
+                           const Norm& norm) const;
   std::vector<float> Attend(const Model::Layer& layer, const std::vector<float>& h, Cache& cache);
+  std::vector<float> FeedForward(const Model::Layer& layer, const std::vector<float>& h) const;
 
   const Model& model_;
   std::vector<Cache> caches_;
