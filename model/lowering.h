@@ -29,6 +29,13 @@
 
 namespace ptxsmith {
 
+// How the activations of exact steps enter the products of quantised weights.
+enum class Activations : uint8_t {
+  kF32,   // as they are
+  kQ8_1,  // rounded to 8 bits by blocks of 32, once for all that read them: integer dot products,
+          // as llama.cpp's
+};
+
 // What a lowering works with.
 struct ModelParts {
   const ModelConfig& config;
@@ -38,6 +45,7 @@ struct ModelParts {
   BufferView rope_rates;  // RopeRates()
   ModuleCache& modules;
   const GpuProfile& profile;
+  Activations activations = Activations::kF32;
 };
 
 class Lowering {

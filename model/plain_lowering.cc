@@ -17,8 +17,10 @@
 #include "ptx_templates/gate_up.h"
 #include "ptx_templates/gemv_multi.h"
 #include "ptx_templates/gemv_norm.h"
+#include "ptx_templates/gemv_q8_1.h"
 #include "ptx_templates/kv_append.h"
 #include "ptx_templates/layer_norm.h"
+#include "ptx_templates/quantize_q8_1.h"
 #include "ptx_templates/rms_norm.h"
 #include "ptx_templates/rope.h"
 
@@ -26,11 +28,23 @@ namespace ptxsmith {
 namespace {
 
 // Positions that one block of a decoding attention takes; a longer context is split.
-constexpr uint32_t kPositionsPerSplit = 256;
-constexpr uint32_t kMaxSplits = 16;
+constexpr uint32_t kPositionsPerSplit = 128;
+constexpr uint32_t kMaxSplits = 32;
+constexpr uint32_t kDecodingWarps = 8;
 
 uint32_t SplitsOf(uint32_t context) {
   return std::clamp(context / kPositionsPerSplit, 1u, kMaxSplits);
+}
+
+// The integer form of a product with the geometry of `shape`.
+GemvQ8_1Spec IntegerSpec(const GemvSpec& shape, bool bias) {
+  GemvQ8_1Spec spec{shape.quant, shape.k, shape.n};
+  spec.outputs_per_block = shape.outputs_per_block;
+  spec.unroll = shape.unroll;
+  spec.m = shape.m;
+  spec.warps_per_output = shape.warps_per_output;
+  spec.bias = bias;
+  return spec;
 }
 
 // What lies between the kernels of a step, for the largest one. f32, but for the halves that gemm
@@ -43,6 +57,7 @@ struct Scratch {
   Buffer partial;  // of attention's splits, for exact steps
   Buffer gate, up, g;
   Buffer half;  // f16: the activations of a product on tensor cores
+  Buffer q8;    // q8_1: those of integer products
 };
 
 class PlainLowering : public Lowering {
@@ -103,6 +118,10 @@ class PlainStep {
   // One product, set or added to what is there.
   absl::Status OneProduct(absl::string_view stage, const Product& product, BufferView x,
                           bool residual);
+  // Whether integer products compute all of these.
+  bool IsInteger(absl::Span<const Product> products) const;
+  // Rounds x, rows of so many elements, to q8_1, and makes it that.
+  absl::Status ToQ8_1(absl::string_view stage, uint32_t elements, BufferView* x);
   absl::Status Gemm(absl::string_view stage, const Product& product, bool residual);
   // The activations of the next Gemm.
   absl::Status ToHalf(absl::string_view stage, BufferView x, uint32_t k);
@@ -159,7 +178,8 @@ absl::Status PlainLowering::Allocate() {
         Part{"gate", scratch_.gate, rows * c.feed_forward_length * 4},
         Part{"up", scratch_.up, rows * c.feed_forward_length * 4},
         Part{"g", scratch_.g, rows * c.feed_forward_length * 4},
-        Part{"half", scratch_.half, rows * widest * 2}}) {
+        Part{"half", scratch_.half, rows * widest * 2},
+        Part{"q8", scratch_.q8, exact_rows * widest / kQ8_1Block * kQ8_1Bytes}}) {
     PTXSMITH_ASSIGN_OR_RETURN(part.buffer,
                               parts_.modules.device()->Allocate(part.bytes, part.name));
   }
@@ -281,9 +301,9 @@ absl::Status PlainStep::Attention(uint32_t index) {
   spec.window = config_.WindowOf(index);
   spec.softcap = config_.attention_softcap;
   spec.scale = config_.attention_scale;
-  if (shape_.exact) {
+  if (shape_.exact || (cache.slots > 1 && rows_ <= kMaxGemvTokens)) {
     spec.splits = SplitsOf(cache.context);
-    if (spec.splits > 1) spec.warps = 8;
+    spec.warps = kDecodingWarps;
   } else if (cache.slots == 1) {
     spec.queries = 8;
   }
@@ -294,11 +314,12 @@ absl::Status PlainStep::Attention(uint32_t index) {
       F32(lowering_.scratch_.partial,
           uint64_t{rows_} * config_.head_count * spec.splits * (config_.head_dim + 2));
   attend[0] = partial;
-  PTXSMITH_RETURN_IF_ERROR(builder_.Add("attention", BuildAttention, spec, attend, partial));
+  PTXSMITH_RETURN_IF_ERROR(
+      builder_.Add("attention", BuildAttention, spec, With(rows_, attend), partial));
   return builder_.Add(
       "attention_combine", BuildAttentionCombine,
-      AttentionCombineSpec{config_.head_count, config_.head_dim, spec.splits, rows_}, {o_, partial},
-      o_);
+      AttentionCombineSpec{config_.head_count, config_.head_dim, spec.splits, baked(rows_)},
+      With(rows_, {o_, partial}), o_);
 }
 
 absl::Status PlainStep::FeedForward(const LayerWeights& w) {
@@ -309,10 +330,17 @@ absl::Status PlainStep::FeedForward(const LayerWeights& w) {
     spec.unroll = std::min(shape.unroll, 2u);  // of two matrices each
     spec.warps_per_output = shape.warps_per_output;
     spec.m = rows_;
-    spec.norm = true;
-    spec.eps = config_.rms_eps;
-    return builder_.Add("ffn_gate_up", BuildGateUp, spec,
-                        {g_, w.gate.data, w.up.data, x_, w.ffn_norm.data}, g_);
+    if (!IsInteger({{w.gate, no_bias_, g_}, {w.up, no_bias_, g_}})) {
+      spec.norm = true;
+      spec.eps = config_.rms_eps;
+      return builder_.Add("ffn_gate_up", BuildGateUp, spec,
+                          {g_, w.gate.data, w.up.data, x_, w.ffn_norm.data}, g_);
+    }
+    BufferView h = h_;
+    PTXSMITH_RETURN_IF_ERROR(Norm("ffn_norm", h_, x_, {w.ffn_norm, no_bias_}, rows_));
+    PTXSMITH_RETURN_IF_ERROR(ToQ8_1("ffn_norm", rows_ * w.gate.k, &h));
+    spec.input = QuantType::kQ8_1;
+    return builder_.Add("ffn_gate_up", BuildGateUp, spec, {g_, w.gate.data, w.up.data, h}, g_);
   }
   const uint64_t elements = uint64_t{rows_} * config_.feed_forward_length;
   const BufferView gate = F32(lowering_.scratch_.gate, elements);
@@ -351,7 +379,7 @@ absl::Status PlainStep::Head() {
   const BufferView logits = parts_.io.logits(rows);
   const NormWeights norm{parts_.weights.output_norm(), parts_.weights.output_norm_bias()};
   const Product output{parts_.weights.output(), parts_.weights.output_bias(), logits};
-  if (shape_.exact || rows == 1) {
+  if (shape_.exact || shape_.logits == LogitRows::kLast) {
     // The norm is not folded: each of many thousand blocks would repeat it.
     const BufferView h = h_.Slice(0, x.bytes);
     PTXSMITH_RETURN_IF_ERROR(Norm("output_norm", h, x, norm, rows));
@@ -391,7 +419,7 @@ absl::Status PlainStep::Map(absl::string_view stage,
 absl::Status PlainStep::NormProducts(absl::string_view stage, const NormWeights& norm, BufferView x,
                                      absl::Span<const Product> products, uint32_t rows) {
   // Only the norm that needs one sum can be applied to a product afterwards.
-  if (shape_.exact && config_.norm == NormKind::kRms) {
+  if (shape_.exact && config_.norm == NormKind::kRms && !IsInteger(products)) {
     return GemvProducts(stage, &norm.weight, x, products, rows);
   }
   PTXSMITH_RETURN_IF_ERROR(Norm(stage, h_, x, norm, rows));
@@ -405,6 +433,11 @@ absl::Status PlainStep::NormProducts(absl::string_view stage, const NormWeights&
 
 absl::Status PlainStep::GemvProducts(absl::string_view stage, const Matrix* norm, BufferView x,
                                      absl::Span<const Product> products, uint32_t rows) {
+  QuantType input = QuantType::kF32;
+  if (norm == nullptr && IsInteger(products)) {
+    PTXSMITH_RETURN_IF_ERROR(ToQ8_1(stage, rows * products[0].w.k, &x));
+    input = QuantType::kQ8_1;
+  }
   // Those of one type share a kernel, if all or none of them have a bias.
   for (size_t i = 0; i < products.size();) {
     const Matrix& first = products[i].w;
@@ -430,12 +463,15 @@ absl::Status PlainStep::GemvProducts(absl::string_view stage, const Matrix* norm
       spec.m = rows;
       spec.bias = bias;
       PTXSMITH_RETURN_IF_ERROR(builder_.Add(stage, BuildGemvNorm, spec, args, result));
+    } else if (end == i + 1 && input == QuantType::kQ8_1) {
+      PTXSMITH_RETURN_IF_ERROR(
+          builder_.Add(stage, BuildGemvQ8_1, IntegerSpec(shape, bias), args, result));
     } else if (end == i + 1) {
       GemvSpec spec = shape;
       spec.bias = bias;
       PTXSMITH_RETURN_IF_ERROR(builder_.Add(stage, BuildGemv, spec, args, result));
     } else {
-      GemvMultiSpec spec{first.type, QuantType::kF32, first.k, first.n, products[i + 1].w.n};
+      GemvMultiSpec spec{first.type, input, first.k, first.n, products[i + 1].w.n};
       spec.matrices = static_cast<uint32_t>(end - i);
       if (spec.matrices == 3) spec.n2 = products[i + 2].w.n;
       spec.outputs_per_block = shape.outputs_per_block;
@@ -461,9 +497,30 @@ absl::Status PlainStep::OneProduct(absl::string_view stage, const Product& produ
   GemvSpec spec = parts_.profile.GemvFor(Problem(product.w, rows_));
   spec.residual = residual;
   spec.bias = product.bias.exists();
+  const bool integer = IsInteger({product});
+  if (integer) PTXSMITH_RETURN_IF_ERROR(ToQ8_1(stage, rows_ * product.w.k, &x));
   std::vector<Arg> args = {product.y, product.w.data, x};
   if (spec.bias) args.emplace_back(product.bias.data);
+  if (integer) {
+    GemvQ8_1Spec integer_spec = IntegerSpec(spec, spec.bias);
+    integer_spec.residual = residual;
+    return builder_.Add(stage, BuildGemvQ8_1, integer_spec, args, product.y);
+  }
   return builder_.Add(stage, BuildGemv, spec, args, product.y);
+}
+
+bool PlainStep::IsInteger(absl::Span<const Product> products) const {
+  if (!shape_.exact || parts_.activations != Activations::kQ8_1) return false;
+  return std::all_of(products.begin(), products.end(), [](const Product& product) {
+    return DecoderFor(product.w.type).packed != nullptr;
+  });
+}
+
+absl::Status PlainStep::ToQ8_1(absl::string_view stage, uint32_t elements, BufferView* x) {
+  const BufferView from = *x;
+  *x = lowering_.scratch_.q8;
+  return builder_.Add(stage, BuildQuantizeQ8_1, QuantizeQ8_1Spec{elements}, {*x, from},
+                      BufferView());
 }
 
 absl::Status PlainStep::ToHalf(absl::string_view stage, BufferView x, uint32_t k) {

@@ -75,13 +75,14 @@ class TiledLowering : public Lowering {
   // Appends the matrix to the tiles; its place is the next word of the plan when `starts`.
   absl::Status Append(const Matrix& w, RowOrder order, const Matrix* second, bool starts,
                       Stream& stream);
+  absl::Status CopyBiases(Stream& stream);
   absl::Status CopyNorm(const Matrix& norm, uint32_t index, Stream& stream);
 
   const ModelParts parts_;
   std::unique_ptr<Lowering> plain_;
   DecodeTokenSpec spec_;
   LayerType v_{"attn_v"}, down_{"ffn_down"};
-  Buffer tiles_, plan_, norms_, exchange_;
+  Buffer tiles_, plan_, norms_, biases_, exchange_;
   uint64_t tiles_filled_ = 0;
   std::vector<uint32_t> plan_words_;
 };
@@ -91,8 +92,11 @@ absl::Status TiledLowering::CheckModel() const {
   if (parts_.cache.options().type != QuantType::kF16 || parts_.cache.options().slots != 1) {
     return Unsupported("the cache is not one sequence of f16");
   }
-  if (absl::Status plain = c.CheckPlainBlocks(); !plain.ok()) return Unsupported(plain.message());
-  if (c.qkv_bias) return Unsupported("queries, keys and values have a bias");
+  if (c.norm != NormKind::kRms || c.feed_forward != FeedForward::kSwiGlu || c.output_bias ||
+      c.qk_norm || c.parallel_block || c.post_norms || c.attention_softcap != 0 ||
+      c.logit_softcap != 0 || c.sliding_window != 0 || c.embedding_scale != 1) {
+    return Unsupported(absl::StrCat("the architecture ", c.architecture));
+  }
   if (c.rope_dim != c.head_dim) return Unsupported("heads rotate in part");
   if (c.head_dim != 64 && c.head_dim != 128) {
     return Unsupported(absl::StrCat("heads of ", c.head_dim, " elements"));
@@ -133,6 +137,7 @@ absl::Status TiledLowering::ChooseSpec() {
   spec_.context = parts_.cache.options().context;
   spec_.eps = c.rms_eps;
   spec_.pairing = c.rope_pairing;
+  spec_.bias = c.qkv_bias;
   spec_.embedding = parts_.weights.token_embedding().type;
   spec_.qk = qk.first();
   spec_.v = v_.first();
@@ -194,6 +199,7 @@ absl::Status TiledLowering::Repack(Stream& stream) {
   PTXSMITH_RETURN_IF_ERROR(CopyNorm(parts_.weights.output_norm(), 2 * spec_.layers, stream));
   PTXSMITH_RETURN_IF_ERROR(
       Append(parts_.weights.output(), RowOrder::kPlain, nullptr, true, stream));
+  PTXSMITH_RETURN_IF_ERROR(CopyBiases(stream));
   plan_words_.resize((uint64_t{spec_.layers} + 1) * kPlanWords);
   PTXSMITH_ASSIGN_OR_RETURN(plan_, device.Allocate(plan_words_.size() * sizeof(uint32_t), "plan"));
   return stream.CopyToDevice(plan_, plan_words_.data(), plan_words_.size() * sizeof(uint32_t));
@@ -239,22 +245,41 @@ absl::Status TiledLowering::CopyNorm(const Matrix& norm, uint32_t index, Stream&
   return stream.CopyOnDevice(BufferView(norms_).Slice(index * bytes, bytes), norm.data, bytes);
 }
 
+// Of q, k and v of every layer, in the order of the rows of their tiles.
+absl::Status TiledLowering::CopyBiases(Stream& stream) {
+  if (!spec_.bias) return absl::OkStatus();
+  std::vector<float> ordered, bias;
+  for (const LayerWeights& layer : parts_.weights.layers()) {
+    for (const Matrix* matrix : {&layer.q_bias, &layer.k_bias, &layer.v_bias}) {
+      bias.resize(matrix->k);
+      PTXSMITH_RETURN_IF_ERROR(
+          stream.CopyToHost(bias.data(), matrix->data, bias.size() * sizeof(float)));
+      PTXSMITH_RETURN_IF_ERROR(stream.Synchronize());
+      const bool pairs = matrix != &layer.v_bias && spec_.pairing == RopePairing::kHalfSplit;
+      for (uint32_t r = 0; r < matrix->k; ++r) {
+        const uint32_t in_head = r % spec_.head_dim;
+        const uint32_t paired = r - in_head + in_head / 2 + in_head % 2 * (spec_.head_dim / 2);
+        ordered.push_back(bias[pairs ? paired : r]);
+      }
+    }
+  }
+  const uint64_t bytes = ordered.size() * sizeof(float);
+  PTXSMITH_ASSIGN_OR_RETURN(biases_, parts_.modules.device()->Allocate(bytes, "biases"));
+  PTXSMITH_RETURN_IF_ERROR(stream.CopyToDevice(biases_, ordered.data(), bytes));
+  return stream.Synchronize();
+}
+
 absl::StatusOr<Step> TiledLowering::Lower(const StepShape& shape) {
   if (shape.rows != 1 || shape.logits != LogitRows::kAll) return plain_->Lower(shape);
   DecodeTokenSpec spec = spec_;
   spec.pick = shape.pick;
   const BufferView cache(parts_.cache.keys(0).ptr, parts_.cache.bytes());
   const BufferView logits = parts_.io.logits(1);
-  std::vector<Arg> args = {parts_.io.tokens(1),
-                           parts_.io.positions(1),
-                           logits,
-                           exchange_,
-                           cache,
-                           tiles_,
-                           plan_,
-                           norms_,
-                           parts_.rope_rates,
-                           parts_.weights.token_embedding().data};
+  std::vector<Arg> args = {
+      parts_.io.tokens(1), parts_.io.positions(1), logits, exchange_, cache, tiles_, plan_, norms_};
+  if (spec.bias) args.emplace_back(biases_);
+  args.emplace_back(parts_.rope_rates);
+  args.emplace_back(parts_.weights.token_embedding().data);
   if (shape.pick) {
     args.emplace_back(parts_.io.pick_count());
     args.emplace_back(parts_.io.pick_log());
@@ -277,6 +302,10 @@ absl::StatusOr<std::unique_ptr<Lowering>> NewLowering(LoweringChoice choice,
                                                       const ModelParts& parts) {
   const bool emulated = parts.modules.device()->profile().emulated;
   if (choice == LoweringChoice::kPlain || (choice == LoweringChoice::kAuto && emulated)) {
+    return NewPlainLowering(parts);
+  }
+  // Activations in q8_1 are the plain lowering's.
+  if (choice == LoweringChoice::kAuto && parts.activations != Activations::kF32) {
     return NewPlainLowering(parts);
   }
   absl::StatusOr<std::unique_ptr<Lowering>> tiled = NewTiledLowering(parts);

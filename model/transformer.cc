@@ -7,6 +7,7 @@
 
 #include "absl/strings/str_cat.h"
 #include "codegen/status_macros.h"
+#include "model/kv_snapshot.h"
 #include "ptx_templates/gemv_core.h"
 #include "ptx_templates/rope.h"
 
@@ -51,6 +52,7 @@ absl::StatusOr<std::unique_ptr<Transformer>> Transformer::Load(const GgufFile& f
   model->stream_ = std::move(stream);
   model->context_ = context;
   model->batch_ = std::min(options.batch, context);
+  model->exact_batches_ = options.exact_batches;
   model->lengths_.resize(options.slots);
   model->ahead_slots_.reserve(std::min(options.slots, kMaxGemvTokens));
   PTXSMITH_RETURN_IF_ERROR(model->UploadRopeRates(device));
@@ -91,7 +93,8 @@ absl::Status Transformer::Prepare(ModuleCache& cache, const TransformerOptions& 
   }
   logits_.resize(uint64_t{logit_rows} * config_.vocab_size);
 
-  const ModelParts parts{config_, weights_, kv_cache_, io_, rope_rates_, cache, *profile_};
+  const ModelParts parts{config_,     weights_, kv_cache_, io_,
+                         rope_rates_, cache,    *profile_, options.activations};
   PTXSMITH_ASSIGN_OR_RETURN(lowering_, NewLowering(options.lowering, parts));
   PTXSMITH_RETURN_IF_ERROR(PreparePrompts(parts, options));
   PTXSMITH_RETURN_IF_ERROR(MakeProgram({.logits = LogitRows::kNone}, &step_));
@@ -369,6 +372,22 @@ absl::Status Transformer::Rewind(uint32_t length) {
   }
   lengths_[slot_] = length;
   rewound_ = true;
+  output_ = Output::kNothing;
+  return absl::OkStatus();
+}
+
+absl::StatusOr<std::vector<uint8_t>> Transformer::Save() {
+  DropAhead();
+  return SaveKv(kv_cache_, config_, {slot_, length()}, stream_);
+}
+
+absl::Status Transformer::Restore(absl::Span<const uint8_t> snapshot) {
+  if (length() != 0) {
+    return absl::FailedPreconditionError(
+        absl::StrCat("a snapshot for a sequence that has ", length(), " positions"));
+  }
+  PTXSMITH_ASSIGN_OR_RETURN(lengths_[slot_],
+                            RestoreKv(snapshot, kv_cache_, config_, slot_, stream_));
   output_ = Output::kNothing;
   return absl::OkStatus();
 }

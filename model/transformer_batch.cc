@@ -17,13 +17,13 @@ absl::Status CheckRows(size_t rows, uint32_t most) {
 
 }  // namespace
 
-absl::StatusOr<const Transformer::Program*> Transformer::BatchProgram(uint32_t rows) {
-  const auto found = batches_.find(rows);
+absl::StatusOr<const Transformer::Program*> Transformer::BatchProgram(uint32_t rows, bool exact) {
+  const auto found = batches_.find({rows, exact});
   if (found != batches_.end()) return &found->second;
   Program program;
-  PTXSMITH_RETURN_IF_ERROR(
-      MakeProgram({.rows = rows, .logits = LogitRows::kAll, .pick = true}, &program));
-  return &batches_.emplace(rows, std::move(program)).first->second;
+  PTXSMITH_RETURN_IF_ERROR(MakeProgram(
+      {.rows = rows, .exact = exact, .logits = LogitRows::kAll, .pick = true}, &program));
+  return &batches_.emplace(std::pair(rows, exact), std::move(program)).first->second;
 }
 
 absl::Status Transformer::Select(uint32_t slot) {
@@ -70,7 +70,8 @@ absl::Status Transformer::StepBatch(absl::Span<const SlotToken> rows) {
     PTXSMITH_RETURN_IF_ERROR(CheckTokens({&rows[r].token, 1}));
     PTXSMITH_RETURN_IF_ERROR(CheckRoom(rows[r].slot, 1));
   }
-  PTXSMITH_ASSIGN_OR_RETURN(batch_program_, BatchProgram(static_cast<uint32_t>(rows.size())));
+  PTXSMITH_ASSIGN_OR_RETURN(batch_program_,
+                            BatchProgram(static_cast<uint32_t>(rows.size()), exact_batches_));
   ForgetPicks();
   PTXSMITH_RETURN_IF_ERROR(UploadBatch(rows));
   PTXSMITH_RETURN_IF_ERROR(Run(*batch_program_));
@@ -103,7 +104,7 @@ absl::StatusOr<absl::Span<const TokenId>> Transformer::Verify(absl::Span<const T
   PTXSMITH_RETURN_IF_ERROR(CheckTokens(tokens));
   const uint32_t rows = static_cast<uint32_t>(tokens.size());
   PTXSMITH_RETURN_IF_ERROR(CheckRoom(slot_, rows));
-  PTXSMITH_ASSIGN_OR_RETURN(const Program* const program, BatchProgram(rows));
+  PTXSMITH_ASSIGN_OR_RETURN(const Program* const program, BatchProgram(rows, /*exact=*/true));
   ForgetPicks();
   PTXSMITH_RETURN_IF_ERROR(UploadInputs(tokens));
   PTXSMITH_RETURN_IF_ERROR(Run(*program));

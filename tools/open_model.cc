@@ -34,6 +34,12 @@ void AddDeviceFlags(CLI::App& command, ModelOptions& options) {
           std::map<std::string, QuantType>{{"f16", QuantType::kF16}, {"q8_0", QuantType::kQ8_0}}))
       ->default_str("f16");
   command
+      .add_option("--activations", options.activations,
+                  "How activations enter the products of single tokens: f32 or q8_1")
+      ->transform(CLI::CheckedTransformer(std::map<std::string, Activations>{
+          {"f32", Activations::kF32}, {"q8_1", Activations::kQ8_1}}))
+      ->default_str("f32");
+  command
       .add_option("--prompt-weights", options.prompt_weights,
                   "What prompts are multiplied with: file (expanded for every prompt), or copies "
                   "kept as f16 or e4m3 (FP8, less exact)")
@@ -85,6 +91,7 @@ absl::StatusOr<TransformerOptions> TransformerOptionsOf(const ModelOptions& opti
   transformer.slots = options.slots;
   transformer.batch = options.batch;
   transformer.kv_type = options.kv_type;
+  transformer.activations = options.activations;
   transformer.prompt_weights = options.prompt_weights;
   if (options.gpu_profile.empty()) return transformer;
   size_t ignored = 0;

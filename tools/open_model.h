@@ -27,11 +27,12 @@ struct ModelOptions {
   uint32_t slots = TransformerOptions().slots;
   uint32_t batch = TransformerOptions().batch;
   QuantType kv_type = TransformerOptions().kv_type;
+  Activations activations = TransformerOptions().activations;
   PromptWeights prompt_weights = TransformerOptions().prompt_weights;
   std::string gpu_profile;  // a file of `ptxsmith tune`; empty: none
 };
 
-// --device, -c, --ubatch-size, --cache-type, --prompt-weights, --gpu-profile
+// --device, -c, --ubatch-size, --cache-type, --activations, --prompt-weights, --gpu-profile
 void AddDeviceFlags(CLI::App& command, ModelOptions& options);
 // The same and -m.
 void AddModelFlags(CLI::App& command, ModelOptions& options);

@@ -280,18 +280,28 @@ TEST_F(TransformerTest, GreedyStepsEndWithTheContext) {
                        "the context of 3 positions is full; ask for a larger one"));
 }
 
-// Sequences join and leave between steps; each has the bits it has alone.
-TEST_F(TransformerTest, SequencesSideBySideHaveTheBitsOfOneAlone) {
+class BatchTest : public TransformerTest, public testing::WithParamInterface<bool> {};
+
+// Sequences join and leave between steps; each has the bits it has alone: in single steps where
+// batches are exact, else in batches of its own.
+TEST_P(BatchTest, SequencesSideBySideHaveTheBitsOfOneAlone) {
+  const bool exact = GetParam();
   const std::string bytes = Write(RandomModel{}).Build();
   ASSERT_OK_AND_ASSIGN(const GgufFile file, GgufFile::Parse(Bytes(bytes)));
   ASSERT_OK_AND_ASSIGN(const auto alone, Transformer::Load(file, *cache_, {}));
-  ASSERT_OK_AND_ASSIGN(const auto model, Transformer::Load(file, *cache_, {.slots = 5}));
-  EXPECT_EQ(model->slots(), 5u);
+  ASSERT_OK_AND_ASSIGN(const auto model,
+                       Transformer::Load(file, *cache_, {.slots = 12, .exact_batches = exact}));
+  EXPECT_EQ(model->slots(), 12u);
   const uint32_t vocab = model->config().vocab_size;
   Rng rng(11);
-  std::vector<std::vector<TokenId>> history(5);
+  std::vector<std::vector<TokenId>> history(12);
   for (const std::vector<uint32_t>& members :
-       std::vector<std::vector<uint32_t>>{{3}, {3, 0}, {0, 3, 4, 1}, {4, 0}, {2, 1, 0, 4, 3}}) {
+       std::vector<std::vector<uint32_t>>{{3},
+                                          {3, 0},
+                                          {0, 3, 4, 1},
+                                          {4, 0},
+                                          {2, 1, 0, 4, 3},
+                                          {11, 10, 9, 8, 7, 6, 5, 4, 3, 2, 1, 0}}) {
     std::vector<SlotToken> rows;
     for (const uint32_t slot : members) {
       rows.push_back({slot, rng.Below(vocab)});
@@ -306,7 +316,12 @@ TEST_F(TransformerTest, SequencesSideBySideHaveTheBitsOfOneAlone) {
     for (size_t r = 0; r < rows.size(); ++r) {
       SCOPED_TRACE(absl::StrCat("row ", r, " of ", rows.size(), ", slot ", rows[r].slot));
       alone->Reset();
-      const std::vector<float> want = LogitsOf(*alone, history[rows[r].slot]).back();
+      std::vector<float> want;
+      for (const TokenId token : history[rows[r].slot]) {
+        ASSERT_OK(exact ? alone->Step(token, true) : alone->StepBatch({{0, token}}));
+        ASSERT_OK_AND_ASSIGN(const auto of_one, alone->Logits());
+        want.assign(of_one.begin(), of_one.end());
+      }
       EXPECT_TRUE(std::equal(want.begin(), want.end(), logits.begin() + r * vocab));
       EXPECT_EQ(choices[r], reference::ArgMax(want));
       EXPECT_EQ(model->length(rows[r].slot), history[rows[r].slot].size());
@@ -314,11 +329,15 @@ TEST_F(TransformerTest, SequencesSideBySideHaveTheBitsOfOneAlone) {
   }
 }
 
+INSTANTIATE_TEST_SUITE_P(, BatchTest, testing::Bool(),
+                         [](const auto& info) { return info.param ? "Exact" : "TensorCores"; });
+
 TEST_F(TransformerTest, BatchesGoOnByThemselves) {
   const std::string bytes = Write(RandomModel{}).Build();
   ASSERT_OK_AND_ASSIGN(const GgufFile file, GgufFile::Parse(Bytes(bytes)));
   ASSERT_OK_AND_ASSIGN(const auto alone, Transformer::Load(file, *cache_, {}));
-  ASSERT_OK_AND_ASSIGN(const auto model, Transformer::Load(file, *cache_, {.slots = 3}));
+  ASSERT_OK_AND_ASSIGN(const auto model,
+                       Transformer::Load(file, *cache_, {.slots = 3, .exact_batches = true}));
   // Prompts of different lengths, in any order of the slots.
   const std::vector<std::vector<TokenId>> prompts = {{1, 2}, {}, {3, 4, 5}};
   for (const uint32_t slot : {2u, 0u}) {
@@ -382,6 +401,42 @@ TEST_F(TransformerTest, ADraftIsCheckedInOnePass) {
   EXPECT_THAT(model->Rewind(11), StatusIs(absl::StatusCode::kOutOfRange));
 }
 
+TEST_F(TransformerTest, ASavedPrefixGoesOnAsIfItHadBeenRun) {
+  const std::string bytes = Write(RandomModel{}).Build();
+  ASSERT_OK_AND_ASSIGN(const GgufFile file, GgufFile::Parse(Bytes(bytes)));
+  ASSERT_OK_AND_ASSIGN(const auto model, Transformer::Load(file, *cache_, {}));
+  const std::vector<TokenId> tokens = RandomTokens(9, kTinyVocab);
+  LogitsOf(*model, tokens);
+  ASSERT_OK_AND_ASSIGN(const std::vector<uint8_t> prefix, model->Save());
+  const std::vector<float> want = LogitsOf(*model, {7}).at(0);
+  EXPECT_THAT(model->Restore(prefix), StatusIs(absl::StatusCode::kFailedPrecondition));
+
+  // Into another slot of another size, after other tokens.
+  ASSERT_OK_AND_ASSIGN(
+      const auto other,
+      Transformer::Load(file, *cache_, {.context = 12, .slots = 3, .exact_batches = true}));
+  ASSERT_OK(other->Select(2));
+  LogitsOf(*other, RandomTokens(4, 5));
+  other->Reset();
+  ASSERT_OK(other->Restore(prefix));
+  EXPECT_EQ(other->length(), tokens.size());
+  EXPECT_EQ(LogitsOf(*other, {7}).at(0), want);
+
+  std::vector<uint8_t> cut(prefix.begin(), prefix.end() - 1);
+  model->Reset();
+  EXPECT_THAT(model->Restore(cut), StatusIs(absl::StatusCode::kInvalidArgument));
+  EXPECT_THAT(model->Restore({}), StatusIs(absl::StatusCode::kInvalidArgument));
+  std::vector<uint8_t> foreign = prefix;
+  ++foreign[8];
+  EXPECT_THAT(model->Restore(foreign),
+              StatusIs(absl::StatusCode::kInvalidArgument,
+                       "not a snapshot of the keys and values of such a model"));
+  ASSERT_OK_AND_ASSIGN(const auto small, Transformer::Load(file, *cache_, {.context = 8}));
+  EXPECT_THAT(small->Restore(prefix), StatusIs(absl::StatusCode::kOutOfRange,
+                                               "a snapshot of 9 positions; the context has 8"));
+  EXPECT_EQ(small->length(), 0u);
+}
+
 TEST_F(TransformerTest, AnObserverSeesEveryKernel) {
   ASSERT_OK_AND_ASSIGN(const auto model, Load(Write({})));
   const std::vector<float> want = LogitsOf(*model, {7}).at(0);
@@ -402,6 +457,28 @@ TEST_F(TransformerTest, AnObserverSeesEveryKernel) {
     return kernel.stage == "ffn_down" ? absl::CancelledError("enough") : absl::OkStatus();
   });
   EXPECT_THAT(model->Step(1, false), StatusIs(absl::StatusCode::kCancelled, "enough"));
+}
+
+TEST_F(TransformerTest, IntegerProductsAreCloseToThoseOfFloats) {
+  for (const QuantType type : {QuantType::kQ8_0, QuantType::kF16}) {
+    SCOPED_TRACE(std::string(ToString(type)));
+    const std::string bytes = Write(RandomModel{.type = type}).Build();
+    ASSERT_OK_AND_ASSIGN(const GgufFile file, GgufFile::Parse(Bytes(bytes)));
+    ASSERT_OK_AND_ASSIGN(const auto floats, Transformer::Load(file, *cache_, {}));
+    ASSERT_OK_AND_ASSIGN(const auto integers,
+                         Transformer::Load(file, *cache_, {.activations = Activations::kQ8_1}));
+    const std::vector<TokenId> tokens = RandomTokens(12, kTinyVocab);
+    const std::vector<float> want = LogitsOf(*floats, tokens).back();
+    const std::vector<float> got = LogitsOf(*integers, tokens).back();
+    // Weights that are no integers have no such products.
+    EXPECT_EQ(got == want, type == QuantType::kF16);
+    double scale = 0, worst = 0;
+    for (size_t i = 0; i < want.size(); ++i) {
+      scale = std::max<double>(scale, std::fabs(want[i]));
+      worst = std::max<double>(worst, std::fabs(want[i] - got[i]));
+    }
+    EXPECT_LE(worst, 0.1 * scale);
+  }
 }
 
 TEST_F(TransformerTest, AQ8_0CacheIsCloseToAnF16One) {
