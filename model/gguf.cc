@@ -114,7 +114,7 @@ std::vector<GgufScalar> GgufEntry::Elements(uint64_t limit) const {
 absl::StatusOr<GgufFile> GgufFile::ParseShared(absl::Span<const uint8_t> bytes,
                                                std::shared_ptr<const void> owner) {
   absl::StatusOr<GgufFile> file = Parse(bytes);
-  if (file.ok()) file->mappings_.push_back(std::move(owner));
+  if (file.ok()) file->owners_.push_back(std::move(owner));
   return file;
 }
 

@@ -126,7 +126,8 @@ class GgufFile {
   template <class T>
   absl::StatusOr<std::vector<T>> GetArray(absl::string_view key, absl::string_view kind) const;
 
-  std::vector<std::shared_ptr<const void>> mappings_;  // none when parsed from a span
+  std::vector<std::shared_ptr<const void>>
+      owners_;  // of the bytes; none when the caller keeps them
   uint64_t size_ = 0;
   uint32_t version_ = 0;
   uint32_t parts_ = 1;

@@ -92,11 +92,7 @@ absl::Status TiledLowering::CheckModel() const {
   if (parts_.cache.options().type != QuantType::kF16 || parts_.cache.options().slots != 1) {
     return Unsupported("the cache is not one sequence of f16");
   }
-  if (c.norm != NormKind::kRms || c.feed_forward != FeedForward::kSwiGlu || c.output_bias ||
-      c.qk_norm || c.parallel_block || c.post_norms || c.attention_softcap != 0 ||
-      c.logit_softcap != 0 || c.sliding_window != 0 || c.embedding_scale != 1) {
-    return Unsupported(absl::StrCat("the architecture ", c.architecture));
-  }
+  if (absl::Status plain = c.CheckPlainBlocks(); !plain.ok()) return Unsupported(plain.message());
   if (c.rope_dim != c.head_dim) return Unsupported("heads rotate in part");
   if (c.head_dim != 64 && c.head_dim != 128) {
     return Unsupported(absl::StrCat("heads of ", c.head_dim, " elements"));

@@ -132,7 +132,12 @@ absl::Status Transformer::PreparePrompts(const ModelParts& parts,
   const bool optional =
       options.products == Products::kAuto &&
       (absl::IsUnimplemented(prompts.status()) || absl::IsResourceExhausted(prompts.status()));
-  return optional ? absl::OkStatus() : prompts.status();
+  if (!optional) return prompts.status();
+  // A lack of memory is worth a word: with more of it prompts would be faster.
+  if (absl::IsResourceExhausted(prompts.status())) {
+    parts.modules.device()->LogFailure(prompts.status());
+  }
+  return absl::OkStatus();
 }
 
 absl::Status Transformer::UploadRopeRates(Device& device) {

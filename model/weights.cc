@@ -91,10 +91,10 @@ class WeightPlan {
 
   // Uploads everything and gives each matrix its address.
   absl::Status Upload(const Buffer& arena, Stream& stream, const Weights::Progress& progress) {
+    for (const View& v : views_) v.matrix->data = BufferView(arena).Slice(v.offset, v.bytes);
     PTXSMITH_ASSIGN_OR_RETURN(
         StagedUpload upload,
         StagedUpload::Create(*stream.device(), stream, std::min(kChunk, arena.bytes())));
-    for (const View& v : views_) v.matrix->data = BufferView(arena).Slice(v.offset, v.bytes);
     uint64_t done = 0;
     for (const Placement& p : placements_) {
       const BufferView place = BufferView(arena).Slice(p.offset, p.data.size());

@@ -31,13 +31,13 @@ struct Options {
   int32_t predict = 128;
   int64_t seed = -1;
   GenerationOptions generation;
+  bool chat = false;
+  std::string system;
+  std::string chat_template;
   bool trace_layers = false;
   std::string trace_device;  // to compare with; empty: none
   bool profile = false;
   std::string trace_file;
-  bool chat = false;
-  std::string system;
-  std::string chat_template;
   bool json = false;
 };
 
@@ -81,6 +81,18 @@ void PrintJson(const std::string& text, uint64_t seed, const Rate& prompt, const
   std::printf("%s\n", report.dump(-1, ' ', false, Json::error_handler_t::replace).c_str());
 }
 
+// The template that was asked for, else that of the file.
+absl::StatusOr<ChatTemplate> Template(const Options& options) {
+  if (!options.chat_template.empty()) return ChatTemplate::FromName(options.chat_template);
+  PTXSMITH_ASSIGN_OR_RETURN(const GgufFile file, GgufFile::Open(options.model.model));
+  absl::StatusOr<ChatTemplate> format = ChatTemplate::FromGguf(file);
+  if (absl::IsNotFound(format.status()) || absl::IsUnimplemented(format.status())) {
+    return absl::Status(format.status().code(),
+                        absl::StrCat(format.status().message(), "; choose one with --template"));
+  }
+  return format;
+}
+
 // Prints what each stage computes for the prompt, or where it differs on another device.
 absl::Status TraceRun(const Options& options, OpenedModel& opened,
                       absl::Span<const TokenId> prompt) {
@@ -106,18 +118,6 @@ absl::Status ProfileRun(const Options& options, Device& device, Transformer& mod
   return WriteFile(options.trace_file, profile.ChromeTrace());
 }
 
-// The template that was asked for, else that of the file.
-absl::StatusOr<ChatTemplate> Template(const Options& options) {
-  if (!options.chat_template.empty()) return ChatTemplate::FromName(options.chat_template);
-  PTXSMITH_ASSIGN_OR_RETURN(const GgufFile file, GgufFile::Open(options.model.model));
-  absl::StatusOr<ChatTemplate> format = ChatTemplate::FromGguf(file);
-  if (absl::IsNotFound(format.status()) || absl::IsUnimplemented(format.status())) {
-    return absl::Status(format.status().code(),
-                        absl::StrCat(format.status().message(), "; choose one with --template"));
-  }
-  return format;
-}
-
 absl::Status Run(Options options) {
   if (!options.file.empty()) {
     PTXSMITH_ASSIGN_OR_RETURN(options.prompt, ReadText(options.file));
@@ -127,6 +127,11 @@ absl::Status Run(Options options) {
     PTXSMITH_ASSIGN_OR_RETURN(format, Template(options));
   }
   PTXSMITH_ASSIGN_OR_RETURN(OpenedModel opened, OpenModel(options.model));
+  if (options.trace_layers) {
+    PTXSMITH_ASSIGN_OR_RETURN(const std::vector<TokenId> prompt,
+                              opened.tokenizer.Encode(options.prompt, {}));
+    return TraceRun(options, opened, prompt);
+  }
   GenerationOptions& generation = options.generation;
   generation.max_tokens = static_cast<uint32_t>(options.predict);  // -1: as many as there can be
   const uint64_t seed =
@@ -138,7 +143,6 @@ absl::Status Run(Options options) {
   if (format) return Chat(opened, {*format, options.system, options.prompt}, generation);
   PTXSMITH_ASSIGN_OR_RETURN(const std::vector<TokenId> prompt,
                             opened.tokenizer.Encode(options.prompt, {}));
-  if (options.trace_layers) return TraceRun(options, opened, prompt);
   const Interrupt interrupt;
   bool writable = true;
   generation.stop = [&] { return interrupt.Requested() || !writable; };
