@@ -232,7 +232,7 @@ absl::StatusOr<std::vector<TokenId>> Tokenizer::EncodeParts(absl::Span<const Tex
   const auto flush = [&]() -> absl::Status {
     if (plain.empty()) return absl::OkStatus();
     if (space_prefix_) plain.insert(0, 1, ' ');
-    const absl::Status status = encoder_->Encode(plain, &ids);
+    absl::Status status = encoder_->Encode(plain, &ids);
     plain.clear();
     return status;
   };
