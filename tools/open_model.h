@@ -28,6 +28,7 @@ struct ModelOptions {
   uint32_t batch = TransformerOptions().batch;
   QuantType kv_type = TransformerOptions().kv_type;
   PromptWeights prompt_weights = TransformerOptions().prompt_weights;
+  uint32_t logit_rows = 0;  // no flag: a command's own wish
   std::string gpu_profile;  // a file of `ptxsmith tune`; empty: none
 };
 
