@@ -191,9 +191,11 @@ double MeanDivergence(const std::vector<std::vector<float>>& p,
                       const std::vector<std::vector<float>>& q) {
   double sum = 0;
   for (size_t i = 0; i < p.size(); ++i) {
-    for (TokenId token = 0; token < p[i].size(); ++token) {
-      const double log_p = -NegativeLogLikelihood(p[i], token);
-      sum += std::exp(log_p) * (log_p + NegativeLogLikelihood(q[i], token));
+    const double p_scale = NegativeLogLikelihood(p[i], 0) + p[i][0];  // log of the sum of e^logit
+    const double q_scale = NegativeLogLikelihood(q[i], 0) + q[i][0];
+    for (size_t token = 0; token < p[i].size(); ++token) {
+      const double log_p = p[i][token] - p_scale;
+      sum += std::exp(log_p) * (log_p - (q[i][token] - q_scale));
     }
   }
   return sum / static_cast<double>(p.size());
