@@ -50,9 +50,8 @@ absl::StatusOr<PerplexityResult> Perplexity(Transformer& model, absl::Span<const
   for (uint64_t w = 0; w < windows; ++w) {
     model.Reset();
     const absl::Span<const TokenId> window = tokens.subspan(w * options.window, options.window);
-    for (uint32_t i = 0; i + 1 < options.window; ++i) {
-      PTXSMITH_RETURN_IF_ERROR(model.Step(window[i], /*want_logits=*/true));
-      PTXSMITH_ASSIGN_OR_RETURN(const absl::Span<const float> logits, model.Logits());
+    uint32_t i = 0;
+    const auto score = [&](absl::Span<const float> logits) -> absl::Status {
       const double nll = NegativeLogLikelihood(logits, window[i + 1]);
       if (!std::isfinite(nll)) {
         return absl::InternalError(
@@ -62,7 +61,19 @@ absl::StatusOr<PerplexityResult> Perplexity(Transformer& model, absl::Span<const
       sum += nll;
       squares += nll * nll;
       ++done;
+      ++i;
       if (progress) progress(done, total, sum / static_cast<double>(done));
+      return absl::OkStatus();
+    };
+    const absl::Span<const TokenId> scored = window.first(options.window - 1);
+    if (options.prompts) {
+      PTXSMITH_RETURN_IF_ERROR(model.PromptLogits(scored, score));
+      continue;
+    }
+    for (const TokenId token : scored) {
+      PTXSMITH_RETURN_IF_ERROR(model.Step(token, /*want_logits=*/true));
+      PTXSMITH_ASSIGN_OR_RETURN(const absl::Span<const float> logits, model.Logits());
+      PTXSMITH_RETURN_IF_ERROR(score(logits));
     }
   }
   const double n = static_cast<double>(done);

@@ -21,6 +21,7 @@ namespace ptxsmith {
 struct PerplexityOptions {
   uint32_t window = 256;  // tokens per window, at least 2
   uint32_t windows = 0;   // at most so many; 0: as many as the text has
+  bool prompts = false;   // run each window as a prompt instead of token by token
   // Sees the logits of every scored token, in order; an error ends the run. May be empty.
   std::function<absl::Status(absl::Span<const float> logits)> logits;
 };

@@ -14,6 +14,7 @@
 #include "ptx_templates/dequantize.h"
 #include "ptx_templates/elementwise.h"
 #include "ptx_templates/embed_row.h"
+#include "ptx_templates/gemm.h"
 #include "ptx_templates/gemm_half.h"
 #include "ptx_templates/gemv.h"
 #include "ptx_templates/glu_half.h"
@@ -201,7 +202,11 @@ absl::StatusOr<Step> PromptLowering::Lower(const StepShape& shape) {
         absl::StrCat("a step of ", shape.rows, " rows; there is room for 1 to ", parts_.io.rows()));
   }
   if (shape.exact) return Unsupported("rows with the bits they would have alone");
-  if (shape.logits == LogitRows::kAll && shape.rows > 1) return Unsupported("logits of all rows");
+  if (shape.logits == LogitRows::kAll && shape.rows > parts_.io.logit_rows()) {
+    return absl::InvalidArgumentError(absl::StrCat(
+        "logits of ", shape.rows, " rows; there is room for ", parts_.io.logit_rows()));
+  }
+  if (shape.logits == LogitRows::kAll && shape.pick) return Unsupported("a choice for all rows");
   PromptStep step(*this, shape);
   PTXSMITH_RETURN_IF_ERROR(step.Embedding());
   for (uint32_t i = 0; i < parts_.config.block_count; ++i) {
@@ -340,12 +345,20 @@ absl::Status PromptStep::Attention(uint32_t index) {
 absl::Status PromptStep::Head() {
   builder_.SetLayer(-1);
   if (shape_.logits == LogitRows::kNone) return absl::OkStatus();
+  const Matrix& weight = parts_.weights.output_norm();
+  const Matrix& output = parts_.weights.output();
+  if (shape_.logits == LogitRows::kAll) {
+    // Not worth a copy of the vocabulary's matrix: this is for scoring texts.
+    const BufferView logits = parts_.io.logits(rows_);
+    PTXSMITH_RETURN_IF_ERROR(Norm("output_norm", weight));
+    return builder_.Add("output", BuildGemm,
+                        DefaultGemmSpec({output.type, output.k, output.n, rows_}),
+                        {logits, output.data, half_, rows_}, logits);
+  }
   const uint64_t row_bytes = uint64_t{config_.embedding_length} * sizeof(float);
   const BufferView last = x_.Slice((rows_ - 1) * row_bytes, row_bytes);
   const BufferView norm = lowering_.scratch_.norm;
   const BufferView logits = parts_.io.logits(1);
-  const Matrix& weight = parts_.weights.output_norm();
-  const Matrix& output = parts_.weights.output();
   PTXSMITH_RETURN_IF_ERROR(builder_.Add("output_norm", BuildRmsNorm,
                                         RmsNormSpec{weight.k, 1, config_.rms_eps},
                                         {norm, last, weight.data}, norm));

@@ -65,7 +65,8 @@ absl::Status Transformer::Prepare(ModuleCache& cache, const TransformerOptions& 
   profile_ = options.profile != nullptr ? options.profile : std::make_shared<GpuProfile>();
   graphs_ = device.debug().level < 2 && !device.debug().sync;
   // Of batches and of prompts; logits are wanted of all rows of a batch.
-  const uint32_t logit_rows = std::min(std::max(batch_, slots()), kMaxGemvTokens);
+  const uint32_t logit_rows = std::max(std::min(std::max(batch_, slots()), kMaxGemvTokens),
+                                       std::min(options.logit_rows, batch_));
   PTXSMITH_ASSIGN_OR_RETURN(
       io_, StepIo::Allocate(device, config_, std::max(batch_, logit_rows), logit_rows));
   PTXSMITH_ASSIGN_OR_RETURN(
@@ -233,17 +234,16 @@ absl::Status Transformer::Step(TokenId token, bool want_logits) {
 }
 
 absl::StatusOr<const Transformer::Program*> Transformer::PromptProgram(uint32_t rows,
-                                                                       bool want_logits) {
-  const auto found = prompts_.find({rows, want_logits});
+                                                                       LogitRows logits) {
+  const auto found = prompts_.find({rows, logits});
   if (found != prompts_.end()) return &found->second;
   if (prompts_.size() == kMaxPromptPrograms) prompts_.clear();
-  const StepShape shape{
-      .rows = rows, .exact = false, .logits = want_logits ? LogitRows::kLast : LogitRows::kNone};
+  const StepShape shape{.rows = rows, .exact = false, .logits = logits};
   Program program;
   Lowering& lowering =
       prompt_lowering_ != nullptr && rows >= dense_rows_ ? *prompt_lowering_ : *lowering_;
   PTXSMITH_ASSIGN_OR_RETURN(program.step, lowering.Lower(shape));
-  return &prompts_.emplace(std::pair(rows, want_logits), std::move(program)).first->second;
+  return &prompts_.emplace(std::pair(rows, logits), std::move(program)).first->second;
 }
 
 absl::Status Transformer::Prompt(absl::Span<const TokenId> tokens, bool want_logits,
@@ -262,12 +262,47 @@ absl::Status Transformer::Prompt(absl::Span<const TokenId> tokens, bool want_log
       continue;
     }
     const uint32_t rows = static_cast<uint32_t>(piece.size());
-    PTXSMITH_ASSIGN_OR_RETURN(const Program* const program, PromptProgram(rows, logits));
+    PTXSMITH_ASSIGN_OR_RETURN(const Program* const program,
+                              PromptProgram(rows, logits ? LogitRows::kLast : LogitRows::kNone));
     PTXSMITH_RETURN_IF_ERROR(UploadInputs(piece));
     PTXSMITH_RETURN_IF_ERROR(Run(*program));
     output_ = logits ? Output::kLogits : Output::kNothing;
     output_rows_ = 1;
     lengths_[slot_] += rows;
+  }
+  return absl::OkStatus();
+}
+
+absl::Status Transformer::PromptLogits(
+    absl::Span<const TokenId> tokens,
+    const std::function<absl::Status(absl::Span<const float>)>& sink) {
+  PTXSMITH_RETURN_IF_ERROR(
+      CheckRoom(slot_, static_cast<uint32_t>(
+                           std::min<size_t>(tokens.size(), std::numeric_limits<uint32_t>::max()))));
+  PTXSMITH_RETURN_IF_ERROR(CheckTokens(tokens));
+  ForgetPicks();
+  const size_t most = std::min(batch_, io_.logit_rows());
+  while (!tokens.empty()) {
+    const absl::Span<const TokenId> piece = tokens.first(std::min(most, tokens.size()));
+    tokens.remove_prefix(piece.size());
+    const uint32_t rows = static_cast<uint32_t>(piece.size());
+    if (rows == 1) {
+      PTXSMITH_RETURN_IF_ERROR(Step(piece[0], /*want_logits=*/true));
+    } else {
+      PTXSMITH_ASSIGN_OR_RETURN(const Program* const program, PromptProgram(rows, LogitRows::kAll));
+      PTXSMITH_RETURN_IF_ERROR(UploadInputs(piece));
+      PTXSMITH_RETURN_IF_ERROR(Run(*program));
+      lengths_[slot_] += rows;
+      output_ = Output::kLogits;
+      output_rows_ = rows;
+    }
+    absl::StatusOr<absl::Span<const float>> logits = Logits();
+    output_ = Output::kNothing;  // of several rows, none is the one to go on from
+    PTXSMITH_RETURN_IF_ERROR(logits.status());
+    for (uint32_t row = 0; row < rows; ++row) {
+      PTXSMITH_RETURN_IF_ERROR(
+          sink(logits->subspan(size_t{row} * config_.vocab_size, config_.vocab_size)));
+    }
   }
   return absl::OkStatus();
 }

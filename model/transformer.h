@@ -60,6 +60,9 @@ struct TransformerOptions {
   // 14336 x 4096 weights in q4_k: 44 us and 35 for the product of 64 tokens, gemm 105 us.
   uint32_t dense_rows = 48;
   PromptWeights prompt_weights = PromptWeights::kExpanded;  // of those products
+  // Tokens whose logits the device can hold at once, for PromptLogits; at least those of a batch
+  // of sequences.
+  uint32_t logit_rows = 0;
   QuantType kv_type = QuantType::kF16;
   Activations activations = Activations::kF32;
   LoweringChoice lowering = LoweringChoice::kAuto;
@@ -97,6 +100,12 @@ class Transformer {
   // of up to `batch` tokens; empty: yes.
   absl::Status Prompt(absl::Span<const TokenId> tokens, bool want_logits,
                       const std::function<bool()>& go_on = nullptr);
+
+  // Runs all tokens, as many at once as options allow, and shows the logits of each, in order. An
+  // error of `sink` ends the run; then length() tells which tokens have been run, and there are no
+  // logits.
+  absl::Status PromptLogits(absl::Span<const TokenId> tokens,
+                            const std::function<absl::Status(absl::Span<const float>)>& sink);
 
   // Of the last token run, for which they must have been wanted; of a batch those of every row.
   // Waits for the device. The span is valid until the next call.
@@ -187,7 +196,7 @@ class Transformer {
   absl::Status CheckTokens(absl::Span<const TokenId> tokens) const;
   // Puts tokens at length() into the inputs of the next step.
   absl::Status UploadInputs(absl::Span<const TokenId> tokens);
-  absl::StatusOr<const Program*> PromptProgram(uint32_t rows, bool want_logits);
+  absl::StatusOr<const Program*> PromptProgram(uint32_t rows, LogitRows logits);
   absl::Status Run(const Program& program);
   absl::Status RunObserved(const ptxsmith::Step& step);
   absl::StatusOr<const Program*> BatchProgram(uint32_t rows, bool exact);
@@ -222,7 +231,7 @@ class Transformer {
   Program step_, step_logits_;  // one token from the host
   Program decode_;              // one token from the device, and the choice of the next
   Program pick_;                // the choice alone
-  std::map<std::pair<uint32_t, bool>, Program> prompts_;  // by rows and whether logits are wanted
+  std::map<std::pair<uint32_t, LogitRows>, Program> prompts_;
   std::map<std::pair<uint32_t, bool>, Program> batches_;  // by rows and whether they are exact
   bool exact_batches_ = false;
   const Program* batch_program_ = nullptr;  // of the last batch

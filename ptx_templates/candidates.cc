@@ -1,7 +1,6 @@
 #include "ptx_templates/candidates.h"
 
 #include <algorithm>
-#include <utility>
 
 #include "ptx_templates/gemv_q8_1.h"
 
@@ -77,14 +76,15 @@ GemmHalfSpec DefaultGemmHalfSpec(uint32_t k, uint32_t n, uint32_t m, const Targe
     return ((m - 1) / (64 * token_warps) + 1) * uint64_t{(n - 1) / (64 * row_warps) + 1};
   };
   spec.token_warps = spec.row_warps = 1;
-  for (const auto& [token_warps, row_warps] : {std::pair(2u, 4u), {2u, 2u}, {1u, 2u}}) {
-    if (blocks(token_warps, row_warps) < kBlocks) continue;
+  for (const uint32_t token_warps : {2u, 1u}) {
+    if (blocks(token_warps, 2) < kBlocks) continue;
     spec.token_warps = token_warps;
-    spec.row_warps = row_warps;
+    spec.row_warps = 2;
     break;
   }
+  // Two blocks on an SM hide each other's barriers better than more stages do: see gemm_half.h.
   const uint32_t stage = 128 * (spec.token_warps + spec.row_warps) * (spec.depth + 8);
-  spec.stages = std::clamp(target.limits().max_shared / stage, 2u, 4u);
+  spec.stages = spec.depth == 64 ? 2 : std::clamp(target.limits().max_shared / stage, 2u, 4u);
   return spec;
 }
 

@@ -36,7 +36,9 @@ nlohmann::json ToJson(const KlResult& r) {
 
 absl::Status RunPerplexity(const Options& options) {
   PTXSMITH_ASSIGN_OR_RETURN(const std::string text, ReadText(options.file));
-  PTXSMITH_ASSIGN_OR_RETURN(OpenedModel opened, OpenModel(options.model));
+  ModelOptions model = options.model;
+  if (options.perplexity.prompts) model.logit_rows = options.perplexity.window;
+  PTXSMITH_ASSIGN_OR_RETURN(OpenedModel opened, OpenModel(model));
   PTXSMITH_ASSIGN_OR_RETURN(const std::vector<TokenId> ids,
                             opened.tokenizer.Encode(text, {.add_bos = false}));
   PerplexityOptions perplexity = options.perplexity;
@@ -98,6 +100,8 @@ void AddPerplexityCommand(CLI::App& app, absl::Status& result) {
       ->capture_default_str();
   command->add_option("--windows", options->perplexity.windows,
                       "At most so many windows; 0: the whole text");
+  command->add_flag("--prompts", options->perplexity.prompts,
+                    "Run each window as a prompt instead of token by token");
   CLI::Option* base = command->add_option(
       "--kl-base", options->kl_base, "Store the logits in this file; with --kl compare with it");
   command->add_flag("--kl", options->kl, "Kullback-Leibler divergence from the stored logits")

@@ -29,6 +29,7 @@ struct ModelOptions {
   QuantType kv_type = TransformerOptions().kv_type;
   Activations activations = TransformerOptions().activations;
   PromptWeights prompt_weights = TransformerOptions().prompt_weights;
+  uint32_t logit_rows = 0;  // no flag: a command's own wish
   std::string gpu_profile;  // a file of `ptxsmith tune`; empty: none
 };
 

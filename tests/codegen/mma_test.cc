@@ -1,6 +1,7 @@
 // Matrix tiles, and what narrow conversions become on the generation before cvt had pairs.
 #include "codegen/mma.h"
 
+#include "codegen/math.h"
 #include "gtest/gtest.h"
 #include "tests/codegen/kernels.h"
 #include "tests/util/status_matchers.h"
@@ -81,6 +82,17 @@ TEST(PackTest, WithoutPairsOnSm75) {
   EXPECT_THAT(BodyOf([](KernelBuilder&, const Inputs& in) { PackBF16x2(in.f, in.g); }, Sm(75)),
               testing::AllOf(testing::Not(testing::HasSubstr("cvt")),
                              testing::EndsWith("prmt.b32 %r12, %r6, %r11, 30258;\n")));
+}
+
+TEST(PackTest, E4M3HasAnInstructionFromSm89On) {
+  const auto pack = [](KernelBuilder&, const Inputs& in) {
+    PackE4M3x4(Vec<F32, 4>({in.f, in.g, in.g, in.f}));
+  };
+  EXPECT_EQ(BodyOf(pack, Sm(89)),
+            "cvt.rn.satfinite.e4m3x2.f32 %h0, %f1, %f0;\n"
+            "cvt.rn.satfinite.e4m3x2.f32 %h1, %f0, %f1;\nmov.b32 %r2, {%h0, %h1};\n");
+  EXPECT_THAT(BodyOf(pack, Sm(80)),
+              testing::AllOf(testing::Not(testing::HasSubstr("cvt")), testing::HasSubstr("prmt")));
 }
 
 }  // namespace

@@ -29,7 +29,9 @@ constexpr double kTolerance = 1e-2;      // of the largest logit; measured: at m
 constexpr double kNllTolerance = 3e-3;   // of a token's negative log-likelihood, in the mean
 constexpr double kLogProbability = 0.1;  // against llama.cpp: see oracle_test.cc
 constexpr double kTie = 0.05;
-constexpr double kE4M3Tolerance = 0.2;  // of the largest logit: four bits instead of eleven
+constexpr double kPerplexity = 0.003;     // of llama.cpp's, relative: see oracle_test.cc
+constexpr double kE4M3Divergence = 0.02;  // mean, in nats
+constexpr double kE4M3Tolerance = 0.2;    // of the largest logit: four bits instead of eleven
 
 class PromptTest : public testing::TestWithParam<std::tuple<Products, std::string>> {
  protected:
@@ -51,6 +53,7 @@ class PromptTest : public testing::TestWithParam<std::tuple<Products, std::strin
     return model.ok() ? *std::move(model) : nullptr;
   }
 
+  PromptWeights weights_ = PromptWeights::kExpanded;
   std::unique_ptr<ModuleCache> cache_;
   std::string reason_;
 };
@@ -161,7 +164,7 @@ TEST_P(PromptTest, ContinuesPromptsAsLlamaCppDoes) {
   }
 }
 
-// How well a text is predicted, token by token, each after a prompt of all tokens before it.
+// How well a text is predicted when each window of it is a prompt; on a GPU also by llama.cpp.
 TEST_P(PromptTest, PredictsATextAsStepsDo) {
   ASSERT_OK_AND_ASSIGN(const GgufFile file, GgufFile::Open(*SamplePath("q4_k_m")));
   const std::unique_ptr<Transformer> model = Load(file, 256, 256);
@@ -169,31 +172,89 @@ TEST_P(PromptTest, PredictsATextAsStepsDo) {
   ASSERT_OK_AND_ASSIGN(const Tokenizer tokenizer, Tokenizer::Create(file));
   ASSERT_OK_AND_ASSIGN(const std::vector<TokenId> text,
                        tokenizer.Encode(ReadTestFile("data/eval.txt"), {.add_bos = false}));
+  const Json want = Json::parse(ReadTestFile("data/oracle.json"))["q4_k_m"]["perplexity"];
+  PerplexityOptions options{.window = want["window"], .windows = want["windows"]};
   const bool emulated = cache_->device()->profile().emulated;
-  const size_t windows = emulated ? 1 : 4, window = emulated ? 64 : 256, stride = emulated ? 21 : 1;
-  double prompts = 0, steps = 0;
-  size_t count = 0;
-  for (size_t w = 0; w < windows; ++w) {
-    const absl::Span<const TokenId> tokens = absl::MakeConstSpan(text).subspan(w * window, window);
-    model->Reset();
-    std::vector<double> expected;
-    for (size_t i = 0; i + 1 < window; ++i) {
-      ASSERT_OK(model->Step(tokens[i], /*want_logits=*/true));
-      ASSERT_OK_AND_ASSIGN(const auto logits, model->Logits());
-      expected.push_back(NegativeLogLikelihood(logits, tokens[i + 1]));
-    }
-    for (size_t i = 1; i + 1 < window; i += stride) {
-      model->Reset();
-      ASSERT_OK(model->Prompt(tokens.first(i + 1), /*want_logits=*/true));
-      ASSERT_OK_AND_ASSIGN(const auto logits, model->Logits());
-      prompts += NegativeLogLikelihood(logits, tokens[i + 1]);
-      steps += expected[i];
-      ++count;
+  if (emulated) options = {.window = 100, .windows = 1};
+  ASSERT_OK_AND_ASSIGN(const PerplexityResult steps, Perplexity(*model, text, options, nullptr));
+  options.prompts = true;
+  ASSERT_OK_AND_ASSIGN(const PerplexityResult prompts, Perplexity(*model, text, options, nullptr));
+  EXPECT_EQ(prompts.tokens, steps.tokens);
+  EXPECT_NEAR(prompts.nll, steps.nll, kNllTolerance);
+  RecordProperty("nll_difference", absl::StrCat(prompts.nll - steps.nll));
+  if (emulated) return;
+  EXPECT_NEAR(prompts.perplexity / want["ppl"].get<double>(), 1, kPerplexity);
+}
+
+// The mean over tokens of the Kullback-Leibler divergence of `q` from `p`.
+double MeanDivergence(const std::vector<std::vector<float>>& p,
+                      const std::vector<std::vector<float>>& q) {
+  double sum = 0;
+  for (size_t i = 0; i < p.size(); ++i) {
+    const double p_scale = NegativeLogLikelihood(p[i], 0) + p[i][0];  // log of the sum of e^logit
+    const double q_scale = NegativeLogLikelihood(q[i], 0) + q[i][0];
+    for (size_t token = 0; token < p[i].size(); ++token) {
+      const double log_p = p[i][token] - p_scale;
+      sum += std::exp(log_p) * (log_p - (q[i][token] - q_scale));
     }
   }
-  const double difference = (prompts - steps) / static_cast<double>(count);
-  EXPECT_LE(std::fabs(difference), kNllTolerance) << "over " << count << " tokens";
-  RecordProperty("nll_difference", absl::StrCat(difference));
+  return sum / static_cast<double>(p.size());
+}
+
+TEST_P(PromptTest, Fp8ChangesTheDistributionsLittle) {
+  if (std::get<0>(GetParam()) != Products::kLibrary) GTEST_SKIP() << "by the library only";
+  ASSERT_OK_AND_ASSIGN(const GgufFile file, GgufFile::Open(*SamplePath("q4_k_m")));
+  ASSERT_OK_AND_ASSIGN(const Tokenizer tokenizer, Tokenizer::Create(file));
+  ASSERT_OK_AND_ASSIGN(const std::vector<TokenId> text,
+                       tokenizer.Encode(ReadTestFile("data/eval.txt"), {.add_bos = false}));
+  std::vector<std::vector<float>> logits[2];
+  for (const PromptWeights weights : {PromptWeights::kExpanded, PromptWeights::kE4M3}) {
+    weights_ = weights;
+    const std::unique_ptr<Transformer> model = Load(file, 256, 256);
+    if (model == nullptr) GTEST_SKIP() << reason_;
+    ASSERT_OK(
+        model->PromptLogits(absl::MakeConstSpan(text).first(40), [&](absl::Span<const float> row) {
+          logits[weights == PromptWeights::kE4M3].emplace_back(row.begin(), row.end());
+          return absl::OkStatus();
+        }));
+  }
+  const double divergence = MeanDivergence(logits[0], logits[1]);
+  EXPECT_GT(divergence, 0);
+  EXPECT_LE(divergence, kE4M3Divergence);
+  RecordProperty("divergence", absl::StrCat(divergence));
+}
+
+TEST_P(PromptTest, ShowsLogitsOfEveryTokenUntilTheSinkHasEnough) {
+  const std::string bytes = Write(RandomModel{}).Build();
+  ASSERT_OK_AND_ASSIGN(const GgufFile file, GgufFile::Parse(Bytes(bytes)));
+  const std::unique_ptr<Transformer> model = Load(file, 0, 5);
+  if (model == nullptr) GTEST_SKIP() << reason_;
+  const std::vector<TokenId> tokens = {3, 1, 4, 1, 5, 9, 2, 6, 5, 3, 5};
+  std::vector<std::vector<float>> steps, prompts;
+  for (const TokenId token : tokens) {
+    ASSERT_OK(model->Step(token, /*want_logits=*/true));
+    steps.push_back(Copy(model->Logits()));
+  }
+  model->Reset();
+  ASSERT_OK(model->PromptLogits(tokens, [&](absl::Span<const float> row) {
+    prompts.emplace_back(row.begin(), row.end());
+    return absl::OkStatus();
+  }));
+  ASSERT_EQ(prompts.size(), steps.size());
+  for (size_t i = 0; i < steps.size(); ++i) {
+    EXPECT_LE(Difference(prompts[i], steps[i]), kTolerance) << i;
+  }
+  EXPECT_THAT(model->Logits(), StatusIs(absl::StatusCode::kFailedPrecondition));
+  model->Reset();
+  int rows = 0;
+  EXPECT_THAT(model->PromptLogits(tokens,
+                                  [&](absl::Span<const float>) {
+                                    return ++rows < 7 ? absl::OkStatus()
+                                                      : absl::CancelledError("enough");
+                                  }),
+              StatusIs(absl::StatusCode::kCancelled, "enough"));
+  EXPECT_EQ(rows, 7);
+  EXPECT_EQ(model->length(), 10u);  // whole pieces
 }
 
 TEST_P(PromptTest, ChoosesTheLoweringAsked) {
