@@ -14,7 +14,8 @@
 // Numerics     as gemm.h: products exact, sums the tensor core's. f16 results are rounded to
 // nearest
 //              and at most the largest f16. Devices agree within the bound, not bit for bit.
-// Limits       depth=64 from sm_80 on; k a multiple of `depth`; n even; the stages must fit shared memory:
+// Limits       depth=64 from sm_80 on; k a multiple of `depth`; n even; the stages must fit shared
+// memory:
 //              128 * (token_warps + row_warps) * (depth + 8) * stages bytes.
 #ifndef PTXSMITH_PTX_TEMPLATES_GEMM_HALF_H_
 #define PTXSMITH_PTX_TEMPLATES_GEMM_HALF_H_

@@ -26,6 +26,7 @@ absl::Status UseModel(const GgufFile& file, const std::shared_ptr<Device>& devic
   ModuleCache cache(device);
   TransformerOptions options;
   options.batch = 8;
+  options.products = Products::kPlain;  // NVIDIA's library would find a GPU of its own
   PTXSMITH_ASSIGN_OR_RETURN(const std::unique_ptr<Transformer> model,
                             Transformer::Load(file, cache, options));
   PTXSMITH_RETURN_IF_ERROR(model->Prompt({1, 2, 3}, /*want_logits=*/true));

@@ -16,7 +16,11 @@ TEST(KernelListTest, AfterPrefetchNothingIsBuilt) {
   ASSERT_OK_AND_ASSIGN(const GgufFile file, GgufFile::Open(*SamplePath("q4_k_m")));
   ASSERT_OK_AND_ASSIGN(const std::shared_ptr<Device> device, Device::Open("emu:sm90"));
   TransformerOptions options;
-  options.context = 64;
+  options.context = 32;
+  options.batch = 8;
+  options.dense_rows = 8;
+  const std::vector<TokenId> few = {1, 2, 3};
+  const std::vector<TokenId> many(options.batch, 5);
   ASSERT_OK_AND_ASSIGN(const std::vector<KernelSpec> kernels,
                        KernelsOf(file, device->profile(), options));
   ModuleCache cache(device);
@@ -24,16 +28,16 @@ TEST(KernelListTest, AfterPrefetchNothingIsBuilt) {
   const uint64_t built = cache.stats().builds;
   EXPECT_EQ(built, kernels.size());
   ASSERT_OK_AND_ASSIGN(const auto model, Transformer::Load(file, cache, options));
-  ASSERT_OK(model->Prompt({1, 2, 3}, /*want_logits=*/true));
+  ASSERT_OK(model->Prompt(few, /*want_logits=*/true));
+  ASSERT_OK(model->Prompt(many, /*want_logits=*/true));
   ASSERT_OK(model->Step(4, /*want_logits=*/true));
   ASSERT_OK(model->StepGreedy());
   EXPECT_EQ(cache.stats().builds, built) << "compiled after loading";
 
   ModuleCache without(device);
   ASSERT_OK_AND_ASSIGN(const auto other, Transformer::Load(file, without, options));
-  ASSERT_OK(other->Prompt({1, 2, 3}, /*want_logits=*/true));
-  other->Reset();
-  ASSERT_OK(other->Prompt(std::vector<TokenId>(options.context, 1), /*want_logits=*/true));
+  ASSERT_OK(other->Prompt(few, /*want_logits=*/true));
+  ASSERT_OK(other->Prompt(many, /*want_logits=*/true));
   EXPECT_EQ(without.stats().builds, built) << "the list holds what nobody needs";
 }
 

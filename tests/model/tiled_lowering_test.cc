@@ -58,6 +58,38 @@ TEST_P(TiledLoweringTest, LogitsAreThoseOfThePlainOne) {
   RecordProperty("worst", std::to_string(worst));
 }
 
+// Biases, and pairs of elements that rotate half a head apart.
+TEST_P(TiledLoweringTest, Qwen2IsThatOfThePlainOne) {
+  const RandomModel shape{.architecture = "qwen2",
+                          .type = QuantType::kQ4K,
+                          .embedding = QuantType::kQ6K,
+                          .width = 256,
+                          .hidden = 256,
+                          .heads = 4,
+                          .kv_heads = 2,
+                          .head_dim = 64,
+                          .rope_dim = 64,
+                          .seed = 3};
+  const std::string bytes = Write(shape).Build();
+  ASSERT_OK_AND_ASSIGN(const GgufFile file, GgufFile::Parse(Bytes(bytes)));
+  ASSERT_OK_AND_ASSIGN(const auto plain,
+                       Transformer::Load(file, *cache_, {.lowering = LoweringChoice::kPlain}));
+  ASSERT_OK_AND_ASSIGN(const auto tiled,
+                       Transformer::Load(file, *cache_, {.lowering = LoweringChoice::kTiled}));
+  for (const TokenId token : {17u, 200u, 4u, 5u, 5u}) {
+    ASSERT_OK(plain->Step(token, /*want_logits=*/true));
+    ASSERT_OK(tiled->Step(token, /*want_logits=*/true));
+    ASSERT_OK_AND_ASSIGN(const auto want, plain->Logits());
+    ASSERT_OK_AND_ASSIGN(const auto got, tiled->Logits());
+    double error = 0, norm = 0;
+    for (size_t i = 0; i < want.size(); ++i) {
+      error += std::pow(double{got[i]} - want[i], 2);
+      norm += std::pow(double{want[i]}, 2);
+    }
+    ASSERT_LE(std::sqrt(error / norm), kLogitTolerance) << "at " << plain->length() - 1;
+  }
+}
+
 TEST_P(TiledLoweringTest, DecodesTheSameTokensTwice) {
   const std::vector<TokenId> prompt = {17, 300, 4000};
   const auto decode = [&](LoweringChoice lowering) -> absl::StatusOr<std::vector<TokenId>> {

@@ -17,7 +17,7 @@
 namespace ptxsmith {
 namespace {
 
-// ||got - want|| / ||want||, of models of two layers; measured 1e-3 and 4e-2.
+// ||got - want|| / ||want||, of models of two layers.
 constexpr double kTolerance[] = {0.15, 5e-3};  // by terms - 1
 
 constexpr double kRopeBase = 10000.0;
