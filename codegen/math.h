@@ -37,8 +37,8 @@ inline Val<F32> Exp2Approx(Operand<F32> a, SourceLoc loc = SourceLoc::Here()) {
 // The e4m3 (FP8) nearest to v, at most 448 in magnitude, ties to even; NaN gives 0x7f. In the low
 // byte; made of integer operations.
 Val<U32> ToE4M3(const Val<F32>& v);
-// Four of them as one word, v[0] in the lowest byte. From sm_89 on cvt.rn.satfinite.e4m3x2.f32 twice
-// and mov.b32.
+// Four of them as one word, v[0] in the lowest byte. From sm_89 on cvt.rn.satfinite.e4m3x2.f32
+// twice and mov.b32.
 Val<U32> PackE4M3x4(const Vec<F32, 4>& v, SourceLoc loc = SourceLoc::Here());
 
 // cos(2 pi t), sin(2 pi t) for |t| <= 0.5, as {cos, sin}. Absolute error below 2.5e-7.

@@ -49,7 +49,8 @@ absl::Status CheckText(const Platform& platform, const Target& target,
   if (needed.version <= newest) return absl::OkStatus();
   const int release = MinDriverForPtxVersion(needed.version);
   return absl::FailedPreconditionError(absl::StrCat(
-      needed.needed_by.empty() ? "the text" : needed.needed_by, " needs PTX ", needed.version.ToString(), ", which takes a driver for ",
+      needed.needed_by.empty() ? "the text" : needed.needed_by, " needs PTX ",
+      needed.version.ToString(), ", which takes a driver for ",
       release == 0 ? "a CUDA not known yet" : absl::StrCat(CudaRelease(release), " or newer"),
       "; the driver of ", platform.name, " is for ", CudaRelease(platform.driver_version),
       " (PTX up to ", newest.ToString(), ")"));

@@ -70,12 +70,12 @@ Compilation CompilationFor(const Device& device) {
   return compilation;
 }
 
-std::string ArchFor(const Device& device) {
-  return absl::StrCat("sm_", device.profile().capability);
+std::string ArchFor(const Device& device, const Target& target) {
+  return absl::StrCat("sm_", device.profile().capability, target.specific ? "a" : "");
 }
 
 ModuleCache::ModuleCache(std::shared_ptr<Device> device, Compilation compilation)
-    : device_(std::move(device)), compilation_(std::move(compilation)), arch_(ArchFor(*device_)) {}
+    : device_(std::move(device)), compilation_(std::move(compilation)) {}
 
 ModuleCache::~ModuleCache() {
   if (device_->debug().level >= 1) device_->debug().log(stats().ToString());
@@ -172,8 +172,9 @@ ModuleCache::Result ModuleCache::Build(absl::string_view key,
 
 ModuleCache::Result ModuleCache::Load(const KernelSpec& spec, bool& from_disk, std::string& log) {
   const auto& [compiler, disk, forbid_build] = compilation_;
+  const std::string arch = ArchFor(*device_, spec.target);
   const std::string compiler_id = compiler == nullptr ? "" : compiler->id();
-  const CubinId id = disk == nullptr ? CubinId() : CubinIdOf(spec, compiler_id, arch_);
+  const CubinId id = disk == nullptr ? CubinId() : CubinIdOf(spec, compiler_id, arch);
   if (disk != nullptr) {
     if (const std::optional<std::string> cubin = disk->Find(id)) {
       Result module = LoadCode(spec, *cubin);
@@ -185,11 +186,11 @@ ModuleCache::Result ModuleCache::Load(const KernelSpec& spec, bool& from_disk, s
     return absl::FailedPreconditionError(
         absl::StrCat("building kernels is forbidden and ", spec.key, " is not in the cache (",
                      disk == nullptr ? "there is none"
-                                     : absl::StrCat(disk->folder(), ", ", compiler_id, ", ", arch_),
+                                     : absl::StrCat(disk->folder(), ", ", compiler_id, ", ", arch),
                      ")"));
   }
   if (compiler != nullptr) {
-    absl::StatusOr<CompiledPtx> compiled = compiler->Compile(spec, arch_);
+    absl::StatusOr<CompiledPtx> compiled = compiler->Compile(spec, arch);
     // The text is wrong, and every compiler would say so.
     if (absl::IsInvalidArgument(compiled.status())) return compiled.status();
     device_->LogFailure(compiled.status());

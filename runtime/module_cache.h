@@ -46,8 +46,8 @@ struct Compilation {
 // text and compiles nothing. What is missing is logged, and kernels compile in a slower way.
 Compilation CompilationFor(const Device& device);
 
-// The GPU that code for a kernel must be compiled for: "sm_90".
-std::string ArchFor(const Device& device);
+// What a text for `target` is compiled for on this device: "sm_90", "sm_90a".
+std::string ArchFor(const Device& device, const Target& target);
 
 struct CacheStats {
   uint64_t hits = 0;       // answers without building, also those that waited for another's build
@@ -101,7 +101,6 @@ class ModuleCache {
 
   const std::shared_ptr<Device> device_;
   const Compilation compilation_;
-  const std::string arch_;
   // Of the standard library rather than of abseil: race detectors see through it even where
   // abseil comes as a prebuilt package.
   mutable std::mutex mutex_;

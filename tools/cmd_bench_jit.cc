@@ -168,7 +168,7 @@ absl::Status BenchLookup(const std::shared_ptr<Device>& device, const Kernels& k
 
 absl::Status BenchNvrtc(const std::shared_ptr<Device>& device) {
   const std::vector<CudaEquivalent> pairs = CudaEquivalents();
-  const std::string arch = ArchFor(*device);
+  const std::string arch = ArchFor(*device, device->profile().target);
   const std::string& cuda_home = device->debug().cuda_home;
   PTXSMITH_ASSIGN_OR_RETURN(const auto compiler,
                             OpenPtxCompiler({device->profile().driver_version, cuda_home}));

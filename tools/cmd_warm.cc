@@ -61,7 +61,7 @@ absl::Status Warm(const Options& options) {
   const double seconds =
       std::chrono::duration<double>(std::chrono::steady_clock::now() - start).count();
   std::printf("%zu kernels for %s: %llu compiled by %s, %llu were there, %.3f s\n%s\n",
-              kernels.size(), ArchFor(*cache.device()).c_str(),
+              kernels.size(), ArchFor(*cache.device(), profile.target).c_str(),
               static_cast<unsigned long long>(stats.stored), compilation.compiler->id().c_str(),
               static_cast<unsigned long long>(stats.hits), seconds,
               compilation.disk->folder().c_str());

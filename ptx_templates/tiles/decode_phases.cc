@@ -5,6 +5,7 @@
 #include "codegen/math.h"
 #include "ptx_templates/best.h"
 #include "ptx_templates/tiles/decode_kernel.h"
+#include "ptx_templates/tiles/repack.h"
 
 namespace ptxsmith {
 namespace {
@@ -113,13 +114,12 @@ void DecodeKernel::QueryKeyValue(const Val<U32>& layer, const Val<U32>& flags) {
         Select<F32>(row % 2 == 0, mine * cosine - partner * sine, partner * sine + mine * cosine);
     const Val<F32> turned = Select<F32>(row < q_rows() + kv_rows(), rotated, mine);
     k_.If(on, [&] {
-      const Val<U32> in_head = row % spec_.head_dim;
       // Where the element belongs in its head.
       const Val<U32> place =
           spec_.pairing == RopePairing::kAdjacent
               ? row
               : Select<U32>(row < q_rows() + kv_rows(),
-                            row - in_head + in_head / 2 + in_head % 2 * (spec_.head_dim / 2), row);
+                            SourceRow(RowOrder::kPairs, spec_.head_dim, row), row);
       k_.If(
           row < q_rows(), [&] { Publish(region.At(at_.qkv), place, Bitcast<U32>(turned)); },
           [&] {

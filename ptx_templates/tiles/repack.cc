@@ -161,20 +161,6 @@ class TilePacker {
   Val<U32> thread_;
 };
 
-// The row of its matrix that is row `row` of the tiles.
-Val<U32> SourceRow(const RepackSpec& spec, const Val<U32>& row) {
-  switch (spec.order) {
-    case RowOrder::kPairs: {
-      const Val<U32> in_head = row % spec.head_dim;
-      return row - in_head + in_head / 2 + in_head % 2 * (spec.head_dim / 2);
-    }
-    case RowOrder::kInterleaved:
-      return row / 16 * 8 + row % 8;
-    default:
-      return row;
-  }
-}
-
 absl::Status CheckOrder(const RepackSpec& spec) {
   const uint32_t multiple = spec.order == RowOrder::kPairs         ? spec.head_dim
                             : spec.order == RowOrder::kInterleaved ? kTileRows
@@ -233,7 +219,8 @@ absl::StatusOr<KernelSpec> BuildRepack(const RepackSpec& spec, const Target& tar
   const Val<U32> block = k.CtaX();
   // The source of row `row` of this tile, which starts with the columns of row 0 of w.
   const auto row_at = [&](const Val<U32>& row) -> In<U8> {
-    const Val<U32> source_row = Min(SourceRow(spec, k.CtaY() * kTileRows + row), rows - 1);
+    const Val<U32> source_row =
+        Min(SourceRow<Val<U32>>(spec.order, spec.head_dim, k.CtaY() * kTileRows + row), rows - 1);
     const In<U8> matrix = two ? Select(row % 16 < 8, w, *w2) : w;
     return matrix.At(source_row, row_bytes);
   };

@@ -4,10 +4,11 @@
 // Mathematics  none: every weight's bits and every scale, in another order.
 // Layout       tiles: TileBytes(quant, k, n) bytes; w: n rows of k weights in the file's blocks.
 // Row r
-//              of the tiles is row SourceRow(order, r) of w: with `pairs` the two rows that RoPE
-//              rotates together are neighbours; with `interleaved` there are two matrices w and w2
-//              of n / 2 rows, and every tile holds eight rows of each, so that the product of a row
-//              of gate and the same row of up end in one lane. Rows beyond n repeat the last one.
+//              of the tiles is row SourceRow(order, head_dim, r) of w: with `pairs` the two rows
+//              that RoPE rotates together are neighbours; with `interleaved` there are two matrices
+//              w and w2 of n / 2 rows, and every tile holds eight rows of each, so that the product
+//              of a row of gate and the same row of up end in one lane. Rows beyond n repeat the
+//              last one.
 // Geometry     one block of 256 threads per tile: the warps decode two rows each into shared
 // memory,
 //              then all threads put the tile together.
@@ -27,6 +28,15 @@
 namespace ptxsmith {
 
 enum class RowOrder : uint32_t { kPlain, kPairs, kInterleaved };
+// The row of its matrix that is row `row` of the tiles; a number or a value of a kernel.
+template <class Row>
+Row SourceRow(RowOrder order, uint32_t head_dim, const Row& row) {
+  if (order == RowOrder::kInterleaved) return row / 16 * 8 + row % 8;
+  if (order == RowOrder::kPlain) return row;
+  const Row in_head = row % head_dim;
+  return row - in_head + in_head / 2 + in_head % 2 * (head_dim / 2);
+}
+
 absl::string_view FieldText(RowOrder order);
 absl::Status ParseFieldText(absl::string_view text, RowOrder* order);
 

@@ -126,6 +126,20 @@ TEST(NegotiateTest, SpecificTargetsFitOneArchitecture) {
   }
 }
 
+// Instructions of one architecture alone run on no other, not even on a later one.
+TEST(NegotiateTest, ASpecificTargetNeedsExactlyItsGpu) {
+  ASSERT_OK_AND_ASSIGN(const Target target, Target::Parse("sm_90a"));
+  const NeededVersion needed = LeastVersion(target, {"add.f32"});
+  EXPECT_EQ(needed.version.ToString(), "8.0");
+  EXPECT_OK(CheckText({"cuda:0", 12000, 90}, target, needed));
+  for (const int other : {86, 100, 103, 120}) {
+    EXPECT_THAT(CheckText({"cuda:0", 13000, other}, target, needed),
+                StatusIs(absl::StatusCode::kFailedPrecondition, HasSubstr("is for sm_90a")));
+  }
+  EXPECT_THAT(CheckText({"cuda:0", 11080, 90}, target, needed),
+              StatusIs(absl::StatusCode::kFailedPrecondition, HasSubstr("sm_90a needs PTX 8.0")));
+}
+
 // A floor that the caller asks for is nobody's instruction.
 TEST(NegotiateTest, AFloorOfTheTargetCounts) {
   ASSERT_OK_AND_ASSIGN(const Target target, Target::Parse("sm_80.ptx84"));

@@ -191,8 +191,8 @@ TEST_P(DeviceConformanceTest, ARefusedTextNamesItsLine) {
 TEST_P(DeviceConformanceTest, WhatTheDeviceCannotTakeIsRefused) {
   KernelSpec newer = SaxpySpec();
   newer.version = {99, 0};
-  EXPECT_THAT(device_->Load(newer), StatusIs(absl::StatusCode::kFailedPrecondition,
-                                             HasSubstr("needs PTX 99.0")));
+  EXPECT_THAT(device_->Load(newer),
+              StatusIs(absl::StatusCode::kFailedPrecondition, HasSubstr("needs PTX 99.0")));
   KernelSpec shared = SaxpySpec();
   shared.dynamic_shared = 1 << 20;
   EXPECT_THAT(device_->Load(shared),
