@@ -75,7 +75,7 @@ std::vector<CaseMaker> EmbedRowCases(uint64_t seed) {
   std::vector<CaseMaker> cases;
   for (const EmbedRowSpec& spec : EmbedRowVariants()) {
     const uint32_t n = spec.n.value_or(11);
-    for (uint32_t rows : {1, 3, 5}) {
+    for (uint32_t rows : {1, 2, 3, 5}) {
       if (spec.rows && rows != *spec.rows) continue;
       // The first and the last row of the table, a row twice, one just beyond the table.
       for (uint32_t token : {n - 1, 0u, n / 2, n, UINT32_MAX}) {
