@@ -2,6 +2,7 @@
 
 #include "absl/strings/str_cat.h"
 #include "codegen/status_macros.h"
+#include "runtime/cublas_lt.h"
 #include "runtime/graph.h"
 
 namespace ptxsmith {

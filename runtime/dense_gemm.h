@@ -33,7 +33,6 @@
 
 #include "absl/status/status.h"
 #include "absl/status/statusor.h"
-#include "runtime/cublas_lt.h"
 #include "runtime/device.h"
 
 namespace ptxsmith {
@@ -58,6 +57,7 @@ struct GemmScales {
   BufferView x, w;
 };
 
+struct CublasLtApi;
 class DenseGemm;
 class GemmPlan;
 

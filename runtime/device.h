@@ -152,8 +152,8 @@ class Device : public DeviceBackend, public std::enable_shared_from_this<Device>
   virtual const DeviceProfile& profile() const = 0;
 
   // Whether a fault has ended this device: every later call fails at once, repeating the fault.
-  // Other devices live on, except those of the same GPU. Once all handles of the GPU are gone it
-  // can be opened again.
+  // Other devices live on, except those of the same GPU: the driver keeps the fault until the
+  // process ends. The emulator can be opened again.
   virtual bool lost() const { return false; }
 
   const DebugFlags& debug() const { return debug_; }

@@ -213,7 +213,7 @@ TEST_P(PromptTest, Fp8ChangesTheDistributionsLittle) {
     const std::unique_ptr<Transformer> model = Load(file, 256, 256);
     if (model == nullptr) GTEST_SKIP() << reason_;
     ASSERT_OK(
-        model->PromptLogits(absl::MakeConstSpan(text).first(40), [&](absl::Span<const float> row) {
+        model->PromptLogits(absl::MakeConstSpan(text).first(64), [&](absl::Span<const float> row) {
           logits[weights == PromptWeights::kE4M3].emplace_back(row.begin(), row.end());
           return absl::OkStatus();
         }));

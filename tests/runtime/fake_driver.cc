@@ -157,6 +157,9 @@ CUresult ModuleLoadDataEx(CUmodule* module, const void* image, unsigned count,
       case CU_JIT_LOG_VERBOSE:
         if (number != 1) fake.jit_problem = "CU_JIT_LOG_VERBOSE is not 1";
         break;
+      case CU_JIT_OPTIMIZATION_LEVEL:
+        if (number > 4) fake.jit_problem = "CU_JIT_OPTIMIZATION_LEVEL is beyond 4";
+        break;
       default:
         fake.jit_problem = "unknown option " + std::to_string(options[i]);
     }
