@@ -9,6 +9,7 @@
 #include <vector>
 
 #include "gtest/gtest.h"
+#include "runtime/cublas_lt.h"
 #include "runtime/cuda_device.h"
 #include "runtime/graph.h"
 #include "tests/runtime/fake_driver.h"
