@@ -32,6 +32,21 @@ Val<U32> PackHalf2(const Val<F32>& low, const Val<F32>& high, SourceLoc loc) {
   return {recorder, recorder->RegOperand(word)};
 }
 
+Val<U32> AddHalf2(Operand<U32> a, Operand<U32> b, SourceLoc loc) {
+  Recorder* recorder = a.recorder ? a.recorder : b.recorder;
+  return {recorder, recorder->Emit(RegClass::kB32, "add.rn.f16x2", {a.ir, b.ir}, loc)};
+}
+
+Val<U32> MulHalf2(Operand<U32> a, Operand<U32> b, SourceLoc loc) {
+  Recorder* recorder = a.recorder ? a.recorder : b.recorder;
+  return {recorder, recorder->Emit(RegClass::kB32, "mul.rn.f16x2", {a.ir, b.ir}, loc)};
+}
+
+Val<U32> FmaHalf2(Operand<U32> a, Operand<U32> b, Operand<U32> c, SourceLoc loc) {
+  Recorder* recorder = a.recorder ? a.recorder : b.recorder ? b.recorder : c.recorder;
+  return {recorder, recorder->Emit(RegClass::kB32, "fma.rn.f16x2", {a.ir, b.ir, c.ir}, loc)};
+}
+
 Val<U32> PackBF16x2(const Val<F32>& low, const Val<F32>& high, SourceLoc loc) {
   Recorder* recorder = low.recorder();
   if (recorder->kernel().target.sm >= 80) {

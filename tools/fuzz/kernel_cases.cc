@@ -42,6 +42,7 @@ constexpr CaseFamily kFamilies[] = {
     {"read_stream", ReadStreamCases, ReadStreamFuzz},
     {"repack", RepackCases, RepackFuzz},
     {"gemv_tiles", GemvTilesCases, GemvTilesFuzz},
+    {"gemm_tiles", GemmTilesCases, GemmTilesFuzz},
     {"decode_token", DecodeTokenCases, DecodeTokenFuzz},
 };
 
