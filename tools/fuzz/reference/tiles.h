@@ -36,6 +36,10 @@ std::vector<uint8_t> ColumnImage(absl::Span<const float> x, uint32_t k, uint32_t
 // f16 for scale times q.
 Expected ProjectColumns(const Matrix& w, absl::Span<const float> x);
 
+// Activations as decode_token passes them from matrix to matrix: rounded to the 11 bits of f16,
+// then to 8-bit integers in two terms, 32 columns to a scale. REQUIRES: whole blocks of 32.
+std::vector<float> Exchanged(absl::Span<const float> x);
+
 }  // namespace ptxsmith::reference
 
 #endif  // PTXSMITH_TOOLS_FUZZ_REFERENCE_TILES_H_
