@@ -96,11 +96,11 @@ Sums NoSums(KernelBuilder& k, size_t count) {
   return sums;
 }
 
-std::vector<Vec<F32, 4>> Results(const Sums& sums,
+std::vector<Vec<F32, 4>> Results(const std::vector<PieceFragments>& pieces,
                                  absl::FunctionRef<Val<F32>(size_t piece, size_t element)> of) {
   std::vector<Vec<F32, 4>> results;
-  for (size_t i = 0; i < sums.size(); ++i) {
-    results.push_back(MakeVec<4>([&](size_t e) { return of(i, e); }));
+  for (size_t i = 0; i < pieces.size(); ++i) {
+    results.push_back(MakeVec<4>([&](size_t e) { return of(i, e) * pieces[i].Units()[e % 2]; }));
   }
   return results;
 }
@@ -153,7 +153,7 @@ std::vector<Vec<F32, 4>> ScalesAndMinimums(KernelBuilder& k, const TileFormat& f
   const Rows<Val<F32>> d{low[0] * kTwo24, high[0] * (kTwo24 / 16)};
   const Rows<Val<F32>> minus{low[1] * (-kTwo24 * kPieceSumScale),
                              high[1] * (-kTwo24 * kPieceSumScale)};
-  return Results(sums, [&](size_t i, size_t e) {
+  return Results(pieces, [&](size_t i, size_t e) {
     const auto row = static_cast<uint32_t>(e / 2);
     return Fma(minus[row], offsets[i].Element(e), d[row] * sums[i].Element(e));
   });
@@ -187,7 +187,7 @@ std::vector<Vec<F32, 4>> SignedScales(KernelBuilder& k, const TileFormat& format
           step, pieces);
     }
   }
-  return Results(sums, [&](size_t i, size_t e) {
+  return Results(pieces, [&](size_t i, size_t e) {
     return sums[i].Element(e) * d[static_cast<uint32_t>(e / 2)];
   });
 }
@@ -218,7 +218,7 @@ std::vector<Vec<F32, 4>> Halves(KernelBuilder& k, const TileFormat& format, cons
       sums[i / 4].SetElement(i % 4, 0.0f);
     }
   }
-  return Results(sums, [&](size_t i, size_t e) -> Val<F32> { return totals[4 * i + e]; });
+  return Results(pieces, [&](size_t i, size_t e) -> Val<F32> { return totals[4 * i + e]; });
 }
 
 }  // namespace

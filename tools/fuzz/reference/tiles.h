@@ -31,7 +31,20 @@ Expected ProjectTiles(const Matrix& w, absl::Span<const float> x, uint32_t terms
 // `columns` that are not there are zeros.
 std::vector<uint8_t> ColumnImage(absl::Span<const float> x, uint32_t k, uint32_t columns);
 
-// W x with x rounded to f16, summed by tensor cores, minimums apart from the rest.
+// The activations of the first `tokens` tokens of such an image. Whether the sums it
+// holds are theirs, within the roundings of two f16.
+struct ImageContents {
+  std::vector<float> x;
+  bool sums_agree;
+};
+ImageContents FromColumnImage(absl::Span<const uint8_t> image, uint32_t k, uint32_t columns,
+                              uint32_t tokens);
+
+// What is left of values that such an image holds. REQUIRES: whole blocks of 256.
+// Bound: 2^-11 of the value, or half of the least f16 in the unit of its block.
+Expected RoundedInImage(const Expected& exact);
+
+// W x with x rounded so, summed by tensor cores, minimums apart from the rest.
 // Bound: that of ProjectF16; what sums of the activations lack as two f16; for q6_k half a step of
 // f16 for scale times q.
 Expected ProjectColumns(const Matrix& w, absl::Span<const float> x);
