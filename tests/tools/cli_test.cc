@@ -451,6 +451,19 @@ TEST_F(CliTest, KlDivergenceFromStoredLogits) {
   ExpectUsageError({"perplexity", "-m", Sample(), "-f", "x", "--kl"}, "--kl-base");
 }
 
+TEST_F(CliTest, EveryPathThroughTheModelIsNearTheFirst) {
+  const Json reports = Json::parse(Out(
+      {"perplexity", "-m", Sample(), "--device", "emu:sm90", "-f", TestPath("data/eval.txt"),
+       "--windows", "1", "--window", "8", "--paths", "--kl-base", Path("base.logits"), "--json"}));
+  ASSERT_GE(reports.size(), 6u);  // without those of the library
+  EXPECT_FALSE(reports[0].contains("kl"));
+  for (size_t i = 1; i < reports.size(); ++i) {
+    EXPECT_LT(reports[i]["kl"]["largest"], 2e-3) << reports[i]["path"];
+    EXPECT_NEAR(reports[i]["nll"].get<double>(), reports[0]["nll"].get<double>(), 5e-2);
+  }
+  ExpectUsageError({"perplexity", "-m", Sample(), "-f", "x", "--paths"}, "--kl-base");
+}
+
 TEST_F(CliTest, EveryCommandNamesABrokenModelFile) {
   const std::string valid = Write(RandomModel{}).Build();
   const std::string truncated = FileWith("truncated.gguf", valid.substr(0, valid.size() / 2));
