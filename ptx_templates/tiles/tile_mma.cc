@@ -200,7 +200,6 @@ std::vector<Vec<F32, 4>> Halves(KernelBuilder& k, const TileFormat& format, cons
   const Planes planes(format, tile, lane);
   const InOut<U32> header = tile.At(format.header_at).At(lane / 4, 16).As<U32>();
   const Rows<Vec<U32, 4>> factors{header.Load<4>(0), header.Load<4>(32)};
-  loaded();
 
   std::deque<Var<F32>> totals;
   for (size_t i = 0; i < 4 * pieces.size(); ++i) totals.emplace_back(&k.recorder(), 0.0f);
@@ -218,6 +217,7 @@ std::vector<Vec<F32, 4>> Halves(KernelBuilder& k, const TileFormat& format, cons
       sums[i / 4].SetElement(i % 4, 0.0f);
     }
   }
+  loaded();  // only here: registers do not hold the tile beside two sets of sums
   return Results(pieces, [&](size_t i, size_t e) -> Val<F32> { return totals[4 * i + e]; });
 }
 
