@@ -173,9 +173,11 @@ class Transformer {
   uint64_t weight_bytes() const { return weights_.bytes(); }
   const KvCache& kv_cache() const { return kv_cache_; }
   Stream& stream() { return stream_; }
-  // The launches of a decoding step up to its logits, for reports. Run again it writes what it
-  // wrote before.
-  const ptxsmith::Step& decode_step() const { return step_logits_.step; }
+  // The launches of a decoding step up to its logits, for reports, or of the last batch up to its
+  // choices. Run again the former writes what it wrote before, the latter runs on.
+  const ptxsmith::Step& decode_step() const {
+    return output_ == Output::kBatch ? batch_program_->step : step_logits_.step;
+  }
 
  private:
   // A step and, when it is run often, its graph.
