@@ -265,18 +265,24 @@ void GemmTiles::StoreRound(const Segment& segment, const Val<U32>& first, const 
 }  // namespace
 
 GemmTilesPlan PlanOf(const GemmTilesSpec& spec) {
+  constexpr uint32_t kTokens = 16;  // in the middle, as a plan must not depend on `columns`
   const uint32_t blocks = spec.k / kTileColumns;
+  const uint32_t row_tiles[] = {DivideUp(spec.n, kTileRows), DivideUp(spec.n2, kTileRows)};
+  const uint32_t tile_bytes[] = {TileFormatOf(spec.quant).bytes, TileFormatOf(spec.quant2).bytes};
   const uint32_t least = DivideUp(blocks, kMaxPerSlice);
   GemmTilesPlan best{};
-  uint64_t best_tiles = std::numeric_limits<uint64_t>::max();
-  for (uint32_t slices = least; slices <= std::min({2 * least, blocks, spec.ctas}); ++slices) {
+  uint64_t best_bytes = std::numeric_limits<uint64_t>::max();
+  for (uint32_t slices = least; slices <= std::min({4 * least, blocks, spec.ctas}); ++slices) {
     const uint32_t per_slice = DivideUp(blocks, slices);
-    const uint32_t row_tiles = DivideUp(spec.n, kTileRows) + DivideUp(spec.n2, kTileRows);
-    const uint32_t groups = std::min(spec.ctas / slices, row_tiles);
-    const uint64_t tiles = uint64_t{per_slice} * (DivideUp(DivideUp(spec.n, kTileRows), groups) +
-                                                  DivideUp(DivideUp(spec.n2, kTileRows), groups));
-    if (tiles >= best_tiles) continue;
-    best_tiles = tiles;
+    const uint32_t groups = std::min(spec.ctas / slices, row_tiles[0] + row_tiles[1]);
+    uint64_t bytes = uint64_t{per_slice} * ColumnImageBytes(kTileColumns, kTokens);
+    for (uint32_t i = 0; i < 2; ++i) {
+      const uint64_t most = DivideUp(row_tiles[i], groups);
+      // Parts are written and read once, by all blocks of the next kernel.
+      bytes += most * (uint64_t{per_slice} * tile_bytes[i] + 2 * kTileRows * kTokens * 4);
+    }
+    if (bytes >= best_bytes) continue;
+    best_bytes = bytes;
     best = {slices, per_slice, groups, MaxWarps(spec.columns) / per_slice};
   }
   return best;
