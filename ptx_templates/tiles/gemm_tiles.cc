@@ -278,8 +278,8 @@ GemmTilesPlan PlanOf(const GemmTilesSpec& spec) {
     uint64_t bytes = uint64_t{per_slice} * ColumnImageBytes(kTileColumns, kTokens);
     for (uint32_t i = 0; i < 2; ++i) {
       const uint64_t most = DivideUp(row_tiles[i], groups);
-      // Parts are written and read once, by all blocks of the next kernel.
-      bytes += most * (uint64_t{per_slice} * tile_bytes[i] + 2 * kTileRows * kTokens * 4);
+      // Parts are written and read once, the latter while nothing else goes on: that counts thrice.
+      bytes += most * (uint64_t{per_slice} * tile_bytes[i] + 4 * kTileRows * kTokens * 4);
     }
     if (bytes >= best_bytes) continue;
     best_bytes = bytes;
