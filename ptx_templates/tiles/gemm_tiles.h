@@ -37,7 +37,7 @@ struct GemmTilesSpec {
   uint32_t n2 = 0;
   uint32_t columns = 8;
   uint32_t ctas = 132;
-  uint32_t ring = 72;
+  uint32_t ring = 36;
   bool programmatic = false;
 
   static constexpr absl::string_view kFamily = "gemm_tiles";
