@@ -98,14 +98,6 @@ absl::Status CudaModule::PrepareFunction() {
   PTXSMITH_RETURN_IF_ERROR(context_.Check(
       api.FuncGetAttribute(&info_.spill_bytes, CU_FUNC_ATTRIBUTE_LOCAL_SIZE_BYTES, function_),
       what("cuFuncGetAttribute(LOCAL_SIZE_BYTES)")));
-  if (spec_.launch.programmatic) {
-    // One that starts while its predecessor runs shares the SM with it, and an SM divides its
-    // memory into cache and shared memory once for all it runs.
-    PTXSMITH_RETURN_IF_ERROR(context_.Check(
-        api.FuncSetAttribute(function_, CU_FUNC_ATTRIBUTE_PREFERRED_SHARED_MEMORY_CARVEOUT,
-                             CU_SHAREDMEM_CARVEOUT_MAX_SHARED),
-        what("cuFuncSetAttribute(PREFERRED_SHARED_MEMORY_CARVEOUT)")));
-  }
   if (spec_.dynamic_shared == 0) return absl::OkStatus();
   // Without the opt-in a launch that asks for more than 48 KiB fails as an "invalid value".
   return context_.Check(
