@@ -73,6 +73,7 @@ absl::Status Transformer::Prepare(ModuleCache& cache, const TransformerOptions& 
       kv_cache_,
       KvCache::Allocate(device, config_,
                         {.context = context_, .slots = slots(), .type = options.kv_type}));
+  PTXSMITH_ASSIGN_OR_RETURN(kv_shift_, KvShift::Create(cache, kv_cache_, config_, rope_rates_));
   PTXSMITH_RETURN_IF_ERROR(stream_.Fill(io_.pick_count(), 0));
 
   const uint64_t slot_count = slots();
@@ -411,6 +412,19 @@ absl::Status Transformer::Rewind(uint32_t length) {
         absl::StrCat("cannot rewind to position ", length, ": the sequence has ", this->length()));
   }
   lengths_[slot_] = length;
+  rewound_ = true;
+  output_ = Output::kNothing;
+  return absl::OkStatus();
+}
+
+absl::Status Transformer::Shift(uint32_t keep, uint32_t drop) {
+  DropAhead();
+  if (keep > length() || drop > length() - keep) {
+    return absl::OutOfRangeError(absl::StrCat("cannot drop ", drop, " positions after ", keep,
+                                              ": the sequence has ", length()));
+  }
+  PTXSMITH_RETURN_IF_ERROR(kv_shift_.Run(slot_, {keep, drop, length()}, stream_));
+  lengths_[slot_] -= drop;
   rewound_ = true;
   output_ = Output::kNothing;
   return absl::OkStatus();

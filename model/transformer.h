@@ -28,6 +28,7 @@
 #include "absl/types/span.h"
 #include "model/config.h"
 #include "model/gguf.h"
+#include "model/kv_shift.h"
 #include "model/lowering.h"
 #include "model/prompt_lowering.h"
 #include "model/step.h"
@@ -133,6 +134,11 @@ class Transformer {
   absl::Status Rewind(uint32_t length);
   // Forgets all positions.
   void Reset();
+  // Forgets the `drop` positions after the first `keep`; those that follow take their places, their
+  // keys rotated and rounded again: how a text goes on when its context is full. There are no
+  // logits afterwards. Dropping half of what follows is one launch a layer, dropping little many.
+  // OutOfRange beyond length().
+  absl::Status Shift(uint32_t keep, uint32_t drop);
 
   // All positions as bytes, and an empty sequence filled from them: see model/kv_snapshot.h. There
   // are no logits afterwards. FailedPrecondition unless the sequence is empty.
@@ -222,6 +228,7 @@ class Transformer {
   std::shared_ptr<const GpuProfile> profile_;
   StepIo io_;
   KvCache kv_cache_;
+  KvShift kv_shift_;
   Buffer rope_rates_;
   std::unique_ptr<Lowering> lowering_;
   std::unique_ptr<Lowering> prompt_lowering_;  // of dense_rows_ tokens or more; may be null

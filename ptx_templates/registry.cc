@@ -22,6 +22,7 @@
 #include "ptx_templates/gemv_q8_1.h"
 #include "ptx_templates/glu_half.h"
 #include "ptx_templates/kv_append.h"
+#include "ptx_templates/kv_shift.h"
 #include "ptx_templates/layer_norm.h"
 #include "ptx_templates/prefill_attention.h"
 #include "ptx_templates/quantize_e4m3.h"
@@ -74,6 +75,7 @@ constexpr Family kFamilies[] = {
     MakeFamily<SoftmaxSpec, BuildSoftmax, SoftmaxVariants>(),
     MakeFamily<RopeSpec, BuildRope, RopeVariants>(),
     MakeFamily<KvAppendSpec, BuildKvAppend, KvAppendVariants>(),
+    MakeFamily<KvShiftSpec, BuildKvShift, KvShiftVariants>(),
     MakeFamily<AttentionSpec, BuildAttention, AttentionVariants>(),
     MakeFamily<AttentionCombineSpec, BuildAttentionCombine, AttentionCombineVariants>(),
     MakeFamily<PrefillAttentionSpec, BuildPrefillAttention, PrefillAttentionVariants>(),

@@ -37,6 +37,7 @@
 #include "ptx_templates/gemv_norm.h"
 #include "ptx_templates/gemv_q8_1.h"
 #include "ptx_templates/kv_append.h"
+#include "ptx_templates/kv_shift.h"
 #include "ptx_templates/layer_norm.h"
 #include "ptx_templates/quantize_e4m3.h"
 #include "ptx_templates/quantize_q8_1.h"
@@ -239,6 +240,8 @@ std::vector<std::pair<absl::string_view, std::string>> Kernels() {
   }
   kernels.push_back(Kernel(AttentionCombineSpec{3, 80, 8, 2}));
   kernels.push_back(Kernel(KvAppendSpec{3, 96, 33, 3, QuantType::kQ8_0, 4}));
+  kernels.push_back(Kernel(KvShiftVariants()[2]));
+  kernels.push_back(Kernel(KvShiftVariants()[5]));
   kernels.push_back(Kernel(SiluSpec{1000, 64}));
   kernels.push_back(Kernel(GeluTanhSpec{1000, 64}));
   kernels.push_back(Kernel(GeluErfSpec{1000, 64}));

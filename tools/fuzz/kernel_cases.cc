@@ -18,6 +18,7 @@ constexpr CaseFamily kFamilies[] = {
     {"rms_norm", RmsNormCases, RmsNormFuzz},
     {"rope", RopeCases, RopeFuzz},
     {"kv_append", KvAppendCases, KvAppendFuzz},
+    {"kv_shift", KvShiftCases, KvShiftFuzz},
     {"attention", AttentionCases, AttentionFuzz},
     {"prefill_attention", PrefillAttentionCases, PrefillAttentionFuzz},
     {"swiglu", SwigluCases, SwigluFuzz},
