@@ -1,4 +1,5 @@
 // ptxsmith perplexity: how well a model predicts a text.
+#include <CLI/CLI.hpp>
 #include <cstdio>
 #include <functional>
 #include <memory>

@@ -15,9 +15,11 @@
 #ifndef PTXSMITH_TOOLS_COMMAND_H_
 #define PTXSMITH_TOOLS_COMMAND_H_
 
-#include <CLI/CLI.hpp>
-
 #include "absl/status/status.h"
+
+namespace CLI {
+class App;  // files that use it include <CLI/CLI.hpp>, which costs 5 s of CPU each
+}
 
 namespace ptxsmith {
 

@@ -1,4 +1,5 @@
 // Parses the command line and turns the outcome into an exit code.
+#include <CLI/CLI.hpp>
 #include <cstdio>
 #include <exception>
 #include <string>

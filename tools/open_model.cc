@@ -1,5 +1,6 @@
 #include "tools/open_model.h"
 
+#include <CLI/CLI.hpp>
 #include <chrono>
 #include <cstdio>
 #include <map>

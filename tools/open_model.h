@@ -6,7 +6,6 @@
 #ifndef PTXSMITH_TOOLS_OPEN_MODEL_H_
 #define PTXSMITH_TOOLS_OPEN_MODEL_H_
 
-#include <CLI/CLI.hpp>
 #include <cstdint>
 #include <memory>
 #include <string>
@@ -17,6 +16,10 @@
 #include "model/transformer.h"
 #include "runtime/device.h"
 #include "runtime/module_cache.h"
+
+namespace CLI {
+class App;
+}
 
 namespace ptxsmith {
 
