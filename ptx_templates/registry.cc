@@ -31,6 +31,7 @@
 #include "ptx_templates/read_stream.h"
 #include "ptx_templates/rms_norm.h"
 #include "ptx_templates/rope.h"
+#include "ptx_templates/sample.h"
 #include "ptx_templates/softmax.h"
 #include "ptx_templates/tiles/decode_token.h"
 #include "ptx_templates/tiles/gemv_tiles.h"
@@ -93,6 +94,8 @@ constexpr Family kFamilies[] = {
     MakeFamily<ArgmaxSpec, BuildArgmax, ArgmaxVariants>(),
     MakeFamily<AdvanceSpec, BuildAdvance, AdvanceVariants>(),
     MakeFamily<TopKSpec, BuildTopK, TopKVariants>(),
+    MakeFamily<SampleSpec, BuildSample, SampleVariants>(),
+    MakeFamily<PenalizeSpec, BuildPenalize, PenalizeVariants>(),
     MakeFamily<ConvertSpec, BuildConvert, ConvertVariants>(),
     MakeFamily<QuantizeE4M3Spec, BuildQuantizeE4M3, QuantizeE4M3Variants>(),
     MakeFamily<AbsmaxSpec, BuildAbsmax, AbsmaxVariants>(),

@@ -38,13 +38,17 @@ TEST(AllocationTest, StepsAllocateNothing) {
   EXPECT_EQ(model_after, model_before);
 }
 
-TEST(AllocationTest, DecodingATokenIsOneGraphLaunchAndNothingElse) {
+// Greedily and at random.
+class DecodingAllocationTest : public testing::TestWithParam<float> {};
+
+TEST_P(DecodingAllocationTest, ATokenIsOneGraphLaunchAndNothingElse) {
   ASSERT_OK_AND_ASSIGN(auto emulator, Device::Open("emu:sm90"));
   const auto device = std::make_shared<CountingDevice>(std::move(emulator));
   ModuleCache cache(device);
   const std::string bytes = Write(RandomModel{}).Build();
   ASSERT_OK_AND_ASSIGN(const GgufFile file, GgufFile::Parse(Bytes(bytes)));
   ASSERT_OK_AND_ASSIGN(const auto model, Transformer::Load(file, cache, {}));
+  ASSERT_OK(model->SetSampling({.temperature = GetParam(), .penalty = 1.1f}, {}));
   ASSERT_OK(model->Prompt({1, 2, 3}, /*want_logits=*/true));
   ASSERT_OK(model->Greedy());
 
@@ -67,6 +71,11 @@ TEST(AllocationTest, DecodingATokenIsOneGraphLaunchAndNothingElse) {
   EXPECT_EQ(device->uploads(), uploads);
   EXPECT_EQ(model_after, model_before);
 }
+
+INSTANTIATE_TEST_SUITE_P(, DecodingAllocationTest, testing::Values(0.0f, 1.0f),
+                         [](const auto& info) {
+                           return std::string(info.param == 0 ? "Greedy" : "Sampled");
+                         });
 
 }  // namespace
 }  // namespace ptxsmith

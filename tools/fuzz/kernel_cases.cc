@@ -36,6 +36,8 @@ constexpr CaseFamily kFamilies[] = {
     {"softmax", SoftmaxCases, SoftmaxFuzz},
     {"advance", AdvanceCases, AdvanceFuzz},
     {"top_k", TopKCases, TopKFuzz},
+    {"sample", SampleCases, SampleFuzz},
+    {"penalize", PenalizeCases, PenalizeFuzz},
     {"convert", ConvertCases, ConvertFuzz},
     {"quantize_e4m3", QuantizeE4M3Cases, QuantizeE4M3Fuzz},
     {"absmax", AbsmaxCases, AbsmaxFuzz},
