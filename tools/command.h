@@ -34,6 +34,7 @@ void AddInspectCommand(CLI::App& app, absl::Status& result);
 void AddListCommand(CLI::App& app, absl::Status& result);
 void AddPerplexityCommand(CLI::App& app, absl::Status& result);
 void AddRunCommand(CLI::App& app, absl::Status& result);
+void AddSynthesizeCommand(CLI::App& app, absl::Status& result);
 void AddTokenizeCommand(CLI::App& app, absl::Status& result);
 void AddTuneCommand(CLI::App& app, absl::Status& result);
 void AddWarmCommand(CLI::App& app, absl::Status& result);

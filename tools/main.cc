@@ -37,6 +37,7 @@ int Run(int argc, char** argv) {
   AddListCommand(app, result);
   AddPerplexityCommand(app, result);
   AddRunCommand(app, result);
+  AddSynthesizeCommand(app, result);
   AddTokenizeCommand(app, result);
   AddTuneCommand(app, result);
   AddWarmCommand(app, result);

@@ -240,6 +240,14 @@ TEST_F(CliTest, InspectPrintsMetadataAndTensors) {
 }
 
 // A file cannot send control sequences to the terminal.
+TEST_F(CliTest, SynthesizeWritesAModelThatLoads) {
+  const std::string path = Path("tiny.gguf");
+  EXPECT_EQ(Out({"synthesize", "tiny:q4_k_m", "-o", path}), "");
+  EXPECT_THAT(Out({"inspect", "-m", path}),
+              AllOf(HasSubstr("synthetic tiny"), HasSubstr("blk.1.ffn_down.weight")));
+  ExpectError({"synthesize", "huge", "-o", path}, HasSubstr("known: llama3-8b"));
+}
+
 TEST_F(CliTest, InspectEscapesControlCharacters) {
   const std::string path =
       FileWith("hostile.gguf", TinyModel().Set("general.name", Str("\x1b[2J\n")).Build());
