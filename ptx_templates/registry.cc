@@ -34,7 +34,9 @@
 #include "ptx_templates/sample.h"
 #include "ptx_templates/softmax.h"
 #include "ptx_templates/tiles/decode_token.h"
+#include "ptx_templates/tiles/gemm_tiles.h"
 #include "ptx_templates/tiles/gemv_tiles.h"
+#include "ptx_templates/tiles/joins.h"
 #include "ptx_templates/tiles/repack.h"
 #include "ptx_templates/top_k.h"
 
@@ -68,6 +70,12 @@ constexpr Family kFamilies[] = {
     MakeFamily<RepackSpec, BuildRepack, RepackVariants>(),
     MakeFamily<DecodeTokenSpec, BuildDecodeToken, DecodeTokenVariants>(),
     MakeFamily<GemvTilesSpec, BuildGemvTiles, GemvTilesVariants>(),
+    MakeFamily<GemmTilesSpec, BuildGemmTiles, GemmTilesVariants>(),
+    MakeFamily<JoinNormSpec, BuildJoinNorm, JoinNormVariants>(),
+    MakeFamily<JoinGluSpec, BuildJoinGlu, JoinGluVariants>(),
+    MakeFamily<JoinHeadsSpec, BuildJoinHeads, JoinHeadsVariants>(),
+    MakeFamily<JoinAttentionSpec, BuildJoinAttention, JoinAttentionVariants>(),
+    MakeFamily<JoinSumSpec, BuildJoinSum, JoinSumVariants>(),
     MakeFamily<QuantizeQ8_1Spec, BuildQuantizeQ8_1, QuantizeQ8_1Variants>(),
     MakeFamily<QuantizeE4M3RowsSpec, BuildQuantizeE4M3Rows, QuantizeE4M3RowsVariants>(),
     MakeFamily<DequantizeSpec, BuildDequantize, DequantizeVariants>(),

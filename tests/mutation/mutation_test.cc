@@ -46,6 +46,7 @@
 #include "ptx_templates/rope.h"
 #include "ptx_templates/softmax.h"
 #include "ptx_templates/tiles/decode_token.h"
+#include "ptx_templates/tiles/gemm_tiles.h"
 #include "ptx_templates/tiles/gemv_tiles.h"
 #include "ptx_templates/top_k.h"
 #include "runtime/emu/emulator.h"
@@ -196,7 +197,8 @@ std::pair<absl::string_view, std::string> Kernel(const Spec& spec) {
 // Families whose kernels wait on a ring: each of their mutants that waits for ever costs the
 // emulator its whole budget, so none are made.
 bool HasRing(absl::string_view family) {
-  return family == GemvTilesSpec::kFamily || family == DecodeTokenSpec::kFamily;
+  return family == GemvTilesSpec::kFamily || family == GemmTilesSpec::kFamily ||
+         family == DecodeTokenSpec::kFamily;
 }
 
 // One variant of each kernel, small enough to run thousands of times and with loops, tails and

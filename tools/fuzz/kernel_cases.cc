@@ -45,6 +45,12 @@ constexpr CaseFamily kFamilies[] = {
     {"read_stream", ReadStreamCases, ReadStreamFuzz},
     {"repack", RepackCases, RepackFuzz},
     {"gemv_tiles", GemvTilesCases, GemvTilesFuzz},
+    {"gemm_tiles", GemmTilesCases, GemmTilesFuzz},
+    {"join_norm", JoinNormCases, JoinNormFuzz},
+    {"join_glu", JoinGluCases, JoinGluFuzz},
+    {"join_heads", JoinHeadsCases, JoinHeadsFuzz},
+    {"join_attention", JoinAttentionCases, JoinAttentionFuzz},
+    {"join_sum", JoinSumCases, JoinSumFuzz},
     {"decode_token", DecodeTokenCases, DecodeTokenFuzz},
 };
 
