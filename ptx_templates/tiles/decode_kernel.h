@@ -18,7 +18,8 @@
 
 namespace ptxsmith {
 
-inline constexpr uint32_t kMaxRowTiles = 14;  // that a block sums at a time
+inline constexpr uint32_t kMaxRowTiles = 14;   // that a block sums at a time
+inline constexpr uint32_t kPartialWords = 36;  // of attention: 32 elements, maximum, sum, padding
 
 // Rows of one type inside a matrix, whose type may depend on the layer.
 struct MatrixPart {
@@ -33,6 +34,7 @@ struct MatrixPart {
 struct PhaseMatrix {
   uint32_t blocks;  // K / 256
   std::vector<MatrixPart> parts;
+  uint32_t sums_at = 0;  // the row tile of the sums that its own begin at
 
   uint32_t row_tiles() const {
     uint32_t sum = 0;
@@ -42,7 +44,7 @@ struct PhaseMatrix {
 };
 
 struct DecodeParams {
-  DecodeParams(KernelBuilder& k, const DecodeTokenSpec& spec, const DecodeExchange& at);
+  DecodeParams(KernelBuilder& k, const DecodeTokenSpec& spec);
 
   InOut<U32> tokens, positions;
   Out<F32> logits;
@@ -75,6 +77,8 @@ class DecodeKernel {
   uint32_t qkv_rows() const { return q_rows() + 2 * kv_rows(); }
   // Row tiles of a matrix that are summed at a time.
   uint32_t MostAtOnce(const PhaseMatrix& matrix) const;
+  TileProduct::Shape Sums();       // says in the matrices where their sums lie
+  Val<U32> PartPositions() const;  // that a part of the attention has at most
 
   // The region of a layer in this launch's copy of the exchange.
   InOut<U32> Region(const Val<U32>& layer) const { return copy_.At(layer, at_.layer * 4); }
@@ -87,7 +91,19 @@ class DecodeKernel {
   // --- Phases of the compute warps, in order. ---
   void Embed();
   void QueryKeyValue(const Val<U32>& layer, const Val<U32>& flags);
-  void Attend(const Val<U32>& layer);  // decode_attention.cc
+  // decode_attention.cc
+  void Attend(const Val<U32>& layer);
+  void JoinParts(const Val<U32>& layer);
+  uint32_t AttentionBytes() const;  // of shared memory
+  TileRing::RowPairs CacheRows() const;
+  In<U8> CachedKeys(const Val<U32>& layer) const;  // of this block's part; the values follow
+  // Of a part, in the exchange: elements 32 unit to 32 unit + 31 of the head group's results.
+  InOut<U32> Partial(const Val<U32>& layer, const Val<U32>& part, const Val<U32>& unit) const {
+    const uint32_t units = q_rows() / kWarpLanes;
+    const uint32_t group_units = DecodeHeadGroup(spec_) * spec_.head_dim / kWarpLanes;
+    return partials_.At((layer * at_.max_splits + part) * units + head_group_ * group_units + unit,
+                        kPartialWords * 4);
+  }
   // o and down: adds to the residual and publishes the next x. `x` is the input in the exchange;
   // norm and the outputs are those of what follows.
   void AddToResidual(const PhaseMatrix& matrix, const Val<U32>& flags, const InOut<U32>& x,
@@ -130,7 +146,9 @@ class DecodeKernel {
   Shared<U32> best_indices_;
   const Val<U32> thread_, warp_, lane_, cta_;
   const Val<U32> position_;
-  InOut<U32> copy_, other_copy_;
+  InOut<U32> copy_, other_copy_, partials_;
+  // This block's part of the attention: a group of heads, and cached positions.
+  const Val<U32> head_group_, part_, parts_, first_cached_, cached_;
   std::optional<Var<F32>> residual_;  // of the thread's row of width
 };
 
@@ -162,7 +180,8 @@ void DecodeKernel::MultiplyRows(const PhaseMatrix& matrix, const Val<U32>& flags
     ForParts(matrix, flags, first, count,
              [&](const TileFormat& format, const MatrixPart&, const Val<U32>&, const Val<U32>& low,
                  const Val<U32>& n) {
-               product_.Multiply(ring_, format, matrix.blocks, n, low - first, warp_, lane_);
+               product_.Multiply(ring_, format, matrix.blocks, n, low - first + matrix.sums_at,
+                                 warp_, lane_);
              });
   };
   const auto meet = [&](bool with_squares) {

@@ -311,7 +311,6 @@ struct Fuzz {
     spec.ff = std::min(spec.ff, 768u);
     Limit(spec.kv_heads, 2);
     spec.heads = 512 / spec.head_dim;
-    Limit(spec.group, 2);
     Limit(spec.layers, 2);
     // Enough logits for their norm to say something.
     spec.vocab = std::clamp(spec.vocab, 64u, 700u);
