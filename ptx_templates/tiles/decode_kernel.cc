@@ -78,9 +78,10 @@ DecodeKernel::DecodeKernel(KernelBuilder& k, const DecodeTokenSpec& spec)
       partials_(params_.exchange.At(kExchangeHeader + 2 * at_.copy)),
       head_group_(cta_ % (spec.heads / DecodeHeadGroup(spec))),
       part_(cta_ / (spec.heads / DecodeHeadGroup(spec))),
-      parts_(Min(position_ / spec.split + 1, at_.max_splits)),
-      first_cached_(Min(part_ * PartPositions(), position_)),
-      cached_(Select<U32>(part_ < parts_, Min(PartPositions(), position_ - first_cached_), 0)) {
+      part_positions_(PartPositions()),
+      parts_(Max((position_ + part_positions_ - 1) / part_positions_, 1)),
+      first_cached_(Min(part_ * part_positions_, position_)),
+      cached_(Min(part_positions_, position_ - first_cached_)) {
   const Val<U32> turn = params_.exchange.Load(0) & 1;
   const InOut<U32> copies = params_.exchange.At(kExchangeHeader);
   copy_ = copies.At(turn, at_.copy * 4);
@@ -98,9 +99,11 @@ TileProduct::Shape DecodeKernel::Sums() {
           .max_blocks = std::max({qkv_.blocks, o_.blocks, down_.blocks, scratch})};
 }
 
+// Whole units of what a warp takes at a time, so that no part is empty.
 Val<U32> DecodeKernel::PartPositions() const {
-  constexpr uint32_t kWhole = 8;  // that a warp takes at a time
-  return ((position_ + parts_ - 1) / parts_ + (kWhole - 1)) & ~(kWhole - 1);
+  const Val<U32> parts = Min(position_ / spec_.split + 1, at_.max_splits);
+  const Val<U32> each = Max((position_ + parts - 1) / parts, 1);
+  return (each + (kAttentionPositions - 1)) & ~(kAttentionPositions - 1);
 }
 
 uint32_t DecodeKernel::MostAtOnce(const PhaseMatrix& matrix) const {

@@ -18,8 +18,14 @@
 
 namespace ptxsmith {
 
-inline constexpr uint32_t kMaxRowTiles = 14;   // that a block sums at a time
-inline constexpr uint32_t kPartialWords = 36;  // of attention: 32 elements, maximum, sum, padding
+inline constexpr uint32_t kMaxRowTiles = 14;         // that a block sums at a time
+inline constexpr uint32_t kAttentionPositions = 16;  // that a warp takes at a time
+
+// What fits into f16; also for NaN.
+inline Val<F32> ClampToHalf(const Val<F32>& x) {
+  constexpr float kLargest = 65504.0f;
+  return Max(Min(x, kLargest), -kLargest);
+}
 
 // Rows of one type inside a matrix, whose type may depend on the layer.
 struct MatrixPart {
@@ -78,7 +84,7 @@ class DecodeKernel {
   // Row tiles of a matrix that are summed at a time.
   uint32_t MostAtOnce(const PhaseMatrix& matrix) const;
   TileProduct::Shape Sums();       // says in the matrices where their sums lie
-  Val<U32> PartPositions() const;  // that a part of the attention has at most
+  Val<U32> PartPositions() const;  // of the cache, that a part of the attention has at most
 
   // The region of a layer in this launch's copy of the exchange.
   InOut<U32> Region(const Val<U32>& layer) const { return copy_.At(layer, at_.layer * 4); }
@@ -93,15 +99,22 @@ class DecodeKernel {
   void QueryKeyValue(const Val<U32>& layer, const Val<U32>& flags);
   // decode_attention.cc
   void Attend(const Val<U32>& layer);
+  void StageQueries(const InOut<U32>& qkv);
+  template <size_t E>
+  void JoinWarps(const Val<U32>& layer, const Val<U32>& warps);
   void JoinParts(const Val<U32>& layer);
+  // A lane's share of the results, not yet divided by the sum of the weights.
+  template <size_t E>
+  void PublishAttended(const InOut<U32>& to, const std::deque<Var<F32>>& out, const Val<F32>& sum);
   uint32_t AttentionBytes() const;  // of shared memory
   TileRing::RowPairs CacheRows() const;
   In<U8> CachedKeys(const Val<U32>& layer) const;  // of this block's part; the values follow
-  // Of a part, in the exchange: elements 32 unit to 32 unit + 31 of the head group's results.
-  InOut<U32> Partial(const Val<U32>& layer, const Val<U32>& part, const Val<U32>& unit) const {
-    const uint32_t units = q_rows() / kWarpLanes;
-    const uint32_t group_units = DecodeHeadGroup(spec_) * spec_.head_dim / kWarpLanes;
-    return partials_.At((layer * at_.max_splits + part) * units + head_group_ * group_units + unit,
+  // A part's results for `unit` of 64 elements of the group's heads, in the exchange; 64 elements,
+  // maximum, sum.
+  InOut<U32> Partial(const Val<U32>& layer, Operand<U32> part, const Val<U32>& unit) const {
+    const uint32_t units = DecodeHeadGroup(spec_) * spec_.head_dim / kPartialElements;
+    const uint32_t groups = spec_.heads / DecodeHeadGroup(spec_);
+    return partials_.At(((layer * at_.max_splits + part) * groups + head_group_) * units + unit,
                         kPartialWords * 4);
   }
   // o and down: adds to the residual and publishes the next x. `x` is the input in the exchange;
@@ -148,7 +161,7 @@ class DecodeKernel {
   const Val<U32> position_;
   InOut<U32> copy_, other_copy_, partials_;
   // This block's part of the attention: a group of heads, and cached positions.
-  const Val<U32> head_group_, part_, parts_, first_cached_, cached_;
+  const Val<U32> head_group_, part_, part_positions_, parts_, first_cached_, cached_;
   std::optional<Var<F32>> residual_;  // of the thread's row of width
 };
 

@@ -51,7 +51,7 @@ DecodeExchange::DecodeExchange(const DecodeTokenSpec& spec) {
   const uint32_t q = spec.heads * spec.head_dim;
   const uint32_t kv = spec.kv_heads * spec.head_dim;
   max_splits = std::clamp(spec.ctas / (spec.heads / DecodeHeadGroup(spec)), 1u, kMaxSplits);
-  layer_partials = max_splits * (q / kWarpLanes) * kPartialWords;
+  layer_partials = max_splits * (q / kPartialElements) * kPartialWords;
   uint32_t next = 0;
   const auto place = [&](uint32_t words) {
     const uint32_t at = next;

@@ -29,7 +29,9 @@
 //              2026-11-20).
 // Traffic      every byte of the tiles once, and the keys and values of the positions so far (twice
 //              with 9 to 16 query heads for a key head, and so on).
-// Numerics     exact integers and f32 in a fixed order: two runs give the same bits.
+// Numerics     exact integers and f32 in a fixed order: two runs give the same bits. Scores are
+// sums
+//              of tensor cores, in which devices differ.
 // Limits       widths multiples of 256, rows of 16; head_dim 64 or 128; the rows of width that a
 // block
 //              owns fit its threads; cooperative launch: all blocks run at once.
@@ -131,8 +133,8 @@ struct DecodeExchange {
   uint32_t best = 0;       // [ctas] largest logit and its index
   uint32_t copy = 0;       // words of a copy
 
-  // Of attention in parts, wiped by the one who reads it: f32
-  // [layers][max_splits][heads head_dim / 32][36], 32 elements, their maximum and their sum.
+  // Of attention in parts, wiped by the one who reads it: f32 [layers][max_splits]
+  // [heads head_dim / 64][68], 64 elements, then maximum and sum of their head.
   uint32_t max_splits = 1;
   uint32_t layer_partials = 0;
 };
@@ -143,6 +145,8 @@ inline uint64_t DecodeExchangeWords(const DecodeTokenSpec& spec) {
   const DecodeExchange at(spec);
   return kExchangeHeader + 2 * uint64_t{at.copy} + uint64_t{spec.layers} * at.layer_partials;
 }
+inline constexpr uint32_t kPartialElements = 64;
+inline constexpr uint32_t kPartialWords = kPartialElements + 4;
 // Query heads that a block takes at a time.
 uint32_t DecodeHeadGroup(const DecodeTokenSpec& spec);
 // Bytes from the keys of a layer to its values, and from these to the next keys.

@@ -267,6 +267,7 @@ CaseMaker Case(const DecodeTokenSpec& spec, uint32_t position, uint64_t seed) {
       result.args.emplace_back(ToBytes(log));
       result.args.emplace_back(Bytes(sizeof(uint32_t)));
     }
+    result.same_bits = false;  // scores are sums of tensor cores
     result.check = [=](absl::Span<const Bytes> after) -> Verdict {
       const double tolerance = kTolerance[spec.terms - 1];
       const Verdict logits = CheckLogits(FromBytes<float>(after[2]), want, tolerance);
