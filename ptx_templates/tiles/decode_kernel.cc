@@ -154,9 +154,7 @@ void DecodeKernel::Produce() {
   k_.For(0, spec_.layers, {}, [&](const Val<U32>& layer) {
     const Vec<U32, kPlanWords> next = load(params_.plan.At(layer + 1, kPlanWords * 4));
     ProduceRows(qkv_, plan, policy);
-    const In<U8> keys = CachedKeys(layer);
-    ring_.ProducePairs(CacheRows(), keys, keys.At(static_cast<uint32_t>(DecodeKvPartBytes(spec_))),
-                       cached_, policy);
+    ProduceCache(layer, policy);
     for (const PhaseMatrix* matrix : {&o_, &gate_up_, &down_}) ProduceRows(*matrix, plan, policy);
     for (uint32_t i = 0; i < kPlanWords; ++i) plan[i] = next[i];
   });
@@ -230,7 +228,6 @@ void DecodeKernel::Compute() {
 }
 
 void DecodeKernel::StageInput(const InOut<U32>& x, uint32_t blocks) {
-  // All loads first; then, in order, what has not come is polled and each block stored.
   const uint32_t rounds = (blocks + spec_.warps - 1) / spec_.warps;
   std::deque<Polled<4>> inputs;
   std::vector<Pred> has;
@@ -239,15 +236,18 @@ void DecodeKernel::StageInput(const InOut<U32>& x, uint32_t blocks) {
     has.push_back((i + 1) * spec_.warps <= blocks ? k_.True() : block < blocks);
     inputs.emplace_back(k_, x.At(block, kTileColumns * 2).At(lane_ * 4), has[i]);
   }
+  // Only the first one is polled before anything has come: when every warp of the device polled all
+  // of its own, they read 3.8 MB a time, and what they waited for came 0.3 us later (8B, H200).
   for (uint32_t i = 0; i < rounds; ++i) {
     const auto poll = [&] {
       k_.Repeat([&] {
-        for (uint32_t j = i; j < rounds; ++j) inputs[j].Load();
+        inputs[i].Load();
         return !inputs[i].Complete();
       });
     };
     if (i == 0) {
       poll();
+      for (uint32_t j = 1; j < rounds; ++j) inputs[j].Load();
     } else {
       k_.If(!inputs[i].Complete(), poll);
     }

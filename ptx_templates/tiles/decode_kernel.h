@@ -107,8 +107,8 @@ class DecodeKernel {
   template <size_t E>
   void PublishAttended(const InOut<U32>& to, const std::deque<Var<F32>>& out, const Val<F32>& sum);
   uint32_t AttentionBytes() const;  // of shared memory
-  TileRing::RowPairs CacheRows() const;
-  In<U8> CachedKeys(const Val<U32>& layer) const;  // of this block's part; the values follow
+  // This block's keys and values into the ring.
+  void ProduceCache(const Val<U32>& layer, const Val<U64>& policy);
   // A part's results for `unit` of 64 elements of the group's heads, in the exchange; 64 elements,
   // maximum, sum.
   InOut<U32> Partial(const Val<U32>& layer, Operand<U32> part, const Val<U32>& unit) const {

@@ -9,7 +9,10 @@ namespace ptxsmith {
 namespace {
 
 constexpr uint32_t kMaxSplits = 16;
-constexpr uint32_t kMaxGroup = 8;  // a head for each of the lanes that share a key
+// Heads of a block: columns of the tensor cores' tile; and what is best. With six, each FFMA of the
+// values' sums waits for the others of its warp, while half of the device has nothing to do.
+constexpr uint32_t kMaxGroup = 8;
+constexpr uint32_t kBestGroup = 4;
 
 uint32_t Aligned(uint32_t words) { return (words + 31) / 32 * 32; }
 
@@ -42,9 +45,13 @@ absl::Status Check(const DecodeTokenSpec& spec) {
 
 uint32_t DecodeHeadGroup(const DecodeTokenSpec& spec) {
   const uint32_t heads = spec.heads / spec.kv_heads;
-  uint32_t group = std::min(heads, kMaxGroup);
-  while (heads % group != 0) --group;
-  return group;
+  const auto divisor_up_to = [&](uint32_t most) {
+    uint32_t group = std::min(heads, most);
+    while (heads % group != 0) --group;
+    return group;
+  };
+  const uint32_t group = divisor_up_to(kBestGroup);
+  return group > 1 ? group : divisor_up_to(kMaxGroup);
 }
 
 DecodeExchange::DecodeExchange(const DecodeTokenSpec& spec) {
@@ -91,8 +98,10 @@ std::vector<DecodeTokenSpec> DecodeTokenVariants() {
   DecodeTokenSpec biased = small;
   biased.pairing = RopePairing::kHalfSplit;
   biased.bias = true;
+  biased.heads = 12;
+  biased.kv_heads = 4;
   biased.split = 4;
-  biased.ctas = 6;
+  biased.ctas = 8;
   biased.pick = false;
   DecodeTokenSpec wide = small;
   wide.head_dim = 128;

@@ -50,12 +50,12 @@ void TileRing::Init() {
   });
 }
 
-void TileRing::Fill(const Val<U32>& bytes,
+void TileRing::Fill(uint32_t in_flight, const Val<U32>& bytes,
                     absl::FunctionRef<void(const InOut<U8>& to, const Val<U32>& slot)> copies) {
   const Val<U32> chunk = chunks_;
   const Val<U32> slot = Slot(chunk);
-  k_.If(chunk >= shape_.in_flight, [&] {
-    const Val<U32> earlier = chunk - shape_.in_flight;
+  k_.If(chunk >= in_flight, [&] {
+    const Val<U32> earlier = chunk - in_flight;
     full_.Wait(k_, Slot(earlier), Parity(earlier));
   });
   k_.If(chunk >= shape_.slots, [&] { empty_.Wait(k_, slot, Parity(chunk) ^ 1); });
@@ -69,7 +69,7 @@ void TileRing::Produce(const TileFormat& format, const In<U8>& tiles, const Val<
   const uint32_t per_chunk = TilesPerChunk(format);
   k_.For(0, DivideUp(count, per_chunk), {}, [&](const Val<U32>& c) {
     const Val<U32> bytes = Min(count - c * per_chunk, per_chunk) * format.bytes;
-    Fill(bytes, [&](const InOut<U8>& to, const Val<U32>& slot) {
+    Fill(shape_.in_flight, bytes, [&](const InOut<U8>& to, const Val<U32>& slot) {
       CopyBulk(to, tiles.At(c, per_chunk * format.bytes), bytes, full_, slot, policy);
     });
   });
@@ -80,7 +80,7 @@ void TileRing::ProducePairs(const RowPairs& pairs, const In<U8>& first, const In
   const uint32_t half = pairs.per_chunk * pairs.bytes;
   k_.For(0, DivideUp(rows, pairs.per_chunk), {}, [&](const Val<U32>& c) {
     const Val<U32> bytes = Min(rows - c * pairs.per_chunk, pairs.per_chunk) * pairs.bytes;
-    Fill(bytes * 2, [&](const InOut<U8>& to, const Val<U32>& slot) {
+    Fill(pairs.in_flight, bytes * 2, [&](const InOut<U8>& to, const Val<U32>& slot) {
       CopyBulk(to, first.At(c, half), bytes, full_, slot, policy);
       CopyBulk(to.At(half), second.At(c, half), bytes, full_, slot, policy);
     });
