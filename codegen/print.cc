@@ -33,6 +33,9 @@ class Printer {
     PlanShared();
     NeedVersion();
     Header();
+    constexpr size_t kUsualLine = 40;  // bytes
+    spec_.ptx.reserve(spec_.ptx.size() + kernel_.body.size() * kUsualLine);
+    spec_.lines.reserve(spec_.lines.size() + kernel_.body.size());
     for (const ir::Instr& instr : kernel_.body) Instruction(instr);
     Line("\tret;", {});
     Line("}", {});
@@ -118,140 +121,204 @@ class Printer {
     Line("", {});
   }
 
-  std::string Name(ir::RegId id) const {
-    const ir::Reg& reg = kernel_.regs[id];
-    return absl::StrCat(kRegFiles[static_cast<int>(reg.cls)].prefix, reg.number);
+  // What stands between Begin and End is appended piece by piece: temporary strings took half of
+  // the time of making a text.
+  void Begin(absl::string_view mnemonic) { absl::StrAppend(&spec_.ptx, "\t", mnemonic); }
+  void End(SourceLoc loc) {
+    spec_.ptx.append(";\n");
+    spec_.lines.push_back(loc);
   }
 
-  std::string Text(const ir::Operand& operand) const {
+  template <class... Pieces>
+  void Put(const Pieces&... pieces) {
+    absl::StrAppend(&spec_.ptx, pieces...);
+  }
+
+  void Put(const ir::Operand& operand) {
     switch (operand.kind) {
       case ir::Operand::kReg:
-        if (operand.address) return AddressText(operand, static_cast<int64_t>(operand.bits));
-        return Name(operand.reg);
+        if (operand.address) return PutAddress(operand, static_cast<int64_t>(operand.bits));
+        return PutReg(operand.reg);
       case ir::Operand::kFloat:
         // The bits, so that no decimal conversion stands between the C++ value and the kernel's.
-        return absl::StrFormat("0f%08X", static_cast<uint32_t>(operand.bits));
+        absl::StrAppendFormat(&spec_.ptx, "0f%08X", static_cast<uint32_t>(operand.bits));
+        return;
       case ir::Operand::kInt: {
         const int64_t value = static_cast<int64_t>(operand.bits);
-        return value > 0xffff ? absl::StrFormat("0x%x", operand.bits) : absl::StrCat(value);
+        return value > 0xffff ? Put("0x", absl::Hex(operand.bits)) : Put(value);
       }
       default:
-        if (spec_.dynamic_shared > 0) {
-          for (const auto& [name, place] : shared_) {
-            if (name == operand.text) return place;
-          }
-        }
-        return operand.text;
+        return Put(PlaceOf(operand.text));
     }
   }
 
-  template <class Range, class ToText>
-  static std::string List(const Range& range, ToText&& text) {
-    std::vector<std::string> parts;
-    parts.reserve(range.size());
-    for (const auto& item : range) parts.push_back(text(item));
-    return parts.size() == 1 ? parts[0] : absl::StrCat("{", absl::StrJoin(parts, ", "), "}");
+  void PutReg(ir::RegId id) {
+    const ir::Reg& reg = kernel_.regs[id];
+    Put(kRegFiles[static_cast<int>(reg.cls)].prefix, reg.number);
   }
 
-  std::string AddressText(ir::Operand base, int64_t offset) const {
+  // What a symbol is called once it is known where shared memory lies.
+  absl::string_view PlaceOf(absl::string_view symbol) const {
+    if (spec_.dynamic_shared > 0) {
+      for (const auto& [name, place] : shared_) {
+        if (name == symbol) return place;
+      }
+    }
+    return symbol;
+  }
+
+  void PutAddress(ir::Operand base, int64_t offset) {
     base.address = false;
-    if (offset == 0) return absl::StrCat("[", Text(base), "]");
-    return absl::StrCat("[", Text(base), offset > 0 ? "+" : "", offset, "]");
+    Put("[");
+    Put(base);
+    if (offset != 0) Put(offset > 0 ? "+" : "", offset);
+    Put("]");
   }
 
-  void Statement(absl::string_view mnemonic, absl::string_view operands, SourceLoc loc) {
-    Line(absl::StrCat("\t", mnemonic, operands.empty() ? "" : " ", operands, ";"), loc);
+  void PutItem(ir::RegId id) { PutReg(id); }
+  void PutItem(const ir::Operand& operand) { Put(operand); }
+  template <class Item>
+  void PutAll(absl::Span<const Item> items) {
+    for (size_t i = 0; i < items.size(); ++i) {
+      if (i > 0) Put(", ");
+      PutItem(items[i]);
+    }
+  }
+  template <class Item>
+  void PutGroup(absl::Span<const Item> items) {
+    Put("{");
+    PutAll(items);
+    Put("}");
+  }
+  // Braces only where there are several.
+  template <class Item>
+  void PutVector(absl::Span<const Item> items) {
+    items.size() == 1 ? PutAll(items) : PutGroup(items);
+  }
+
+  void Label(absl::string_view kind, uint32_t label, SourceLoc loc) {
+    Put("$", kind, "_", label, ":\n");
+    spec_.lines.push_back(loc);
+  }
+  void Branch(absl::string_view kind, uint32_t label, SourceLoc loc) {
+    Put("bra $", kind, "_", label);
+    End(loc);
+  }
+  void Branch(absl::string_view unless, const ir::Operand& condition, absl::string_view kind,
+              uint32_t label, SourceLoc loc) {
+    Begin(unless);
+    Put(condition);
+    Put(" ");
+    Branch(kind, label, loc);
   }
 
   void Instruction(const ir::Instr& instr) {
-    const auto reg = [this](ir::RegId id) { return Name(id); };
-    const auto operand = [this](const ir::Operand& o) { return Text(o); };
+    const absl::Span<const ir::RegId> dst(instr.dst);
+    const absl::Span<const ir::Operand> src(instr.src);
     switch (instr.op) {
       case Op::kLoad:
-        Statement(instr.mnemonic,
-                  absl::StrCat(List(instr.dst, reg), ", ", AddressText(instr.src[0], instr.offset)),
-                  instr.loc);
-        break;
-      case Op::kStore: {
-        const absl::Span<const ir::Operand> values = absl::MakeSpan(instr.src).subspan(1);
-        Statement(
-            instr.mnemonic,
-            absl::StrCat(AddressText(instr.src[0], instr.offset), ", ", List(values, operand)),
-            instr.loc);
-        break;
-      }
+        Begin(instr.mnemonic);
+        Put(" ");
+        PutVector(dst);
+        Put(", ");
+        PutAddress(src[0], instr.offset);
+        return End(instr.loc);
+      case Op::kStore:
+        Begin(instr.mnemonic);
+        Put(" ");
+        PutAddress(src[0], instr.offset);
+        Put(", ");
+        PutVector(src.subspan(1));
+        return End(instr.loc);
       case Op::kIf:
         open_.push_back({next_label_++, 0});
-        Statement(absl::StrCat("@!", Text(instr.src[0])),
-                  absl::StrCat("bra $else_", open_.back().label), instr.loc);
-        break;
+        return Branch("@!", src[0], "else", open_.back().label, instr.loc);
       case Op::kElse:
         open_.back().has_else = true;
-        Statement("bra", absl::StrCat("$endif_", open_.back().label), instr.loc);
-        Line(absl::StrCat("$else_", open_.back().label, ":"), instr.loc);
-        break;
+        Begin("");
+        Branch("endif", open_.back().label, instr.loc);
+        return Label("else", open_.back().label, instr.loc);
       case Op::kEndIf:
-        Line(absl::StrCat(open_.back().has_else ? "$endif_" : "$else_", open_.back().label, ":"),
-             instr.loc);
-        open_.pop_back();
-        break;
+        Label(open_.back().has_else ? "endif" : "else", open_.back().label, instr.loc);
+        return open_.pop_back();
       case Op::kLoop:
-        BeginLoop(instr);
-        break;
+        return BeginLoop(instr);
       case Op::kEndLoop:
-        EndLoop(instr);
-        break;
+        return EndLoop(instr);
       case Op::kRepeat:
         open_.push_back({next_label_++, 0});
-        Line(absl::StrCat("$loop_", open_.back().label, ":"), instr.loc);
-        break;
+        return Label("loop", open_.back().label, instr.loc);
       case Op::kEndRepeat:
-        Statement(absl::StrCat("@", Text(instr.src[0])),
-                  absl::StrCat("bra $loop_", open_.back().label), instr.loc);
-        open_.pop_back();
-        break;
-      default: {
-        std::vector<std::string> parts;
-        if (!instr.dst.empty()) parts.push_back(List(instr.dst, reg));
-        const absl::Span<const ir::Operand> sources(instr.src);
-        if (instr.groups.empty()) {
-          for (const ir::Operand& src : sources) parts.push_back(Text(src));
-        }
-        size_t first = 0;
-        for (const size_t size : instr.groups) {
-          std::vector<std::string> group;
-          for (const ir::Operand& src : sources.subspan(first, size)) group.push_back(Text(src));
-          parts.push_back(absl::StrCat("{", absl::StrJoin(group, ", "), "}"));
-          first += size;
-        }
-        Statement(instr.mnemonic, absl::StrJoin(parts, ", "), instr.loc);
-        break;
-      }
+        Branch("@", src[0], "loop", open_.back().label, instr.loc);
+        return open_.pop_back();
+      default:
+        return Plain(instr);
     }
+  }
+
+  void Plain(const ir::Instr& instr) {
+    const absl::Span<const ir::Operand> src(instr.src);
+    Begin(instr.mnemonic);
+    absl::string_view separator = " ";
+    if (!instr.dst.empty()) {
+      Put(separator);
+      PutVector(absl::Span<const ir::RegId>(instr.dst));
+      separator = ", ";
+    }
+    if (instr.groups.empty() && !src.empty()) {
+      Put(separator);
+      PutAll(src);
+    }
+    size_t first = 0;
+    for (const size_t size : instr.groups) {
+      Put(separator);
+      PutGroup(src.subspan(first, size));
+      separator = ", ";
+      first += size;
+    }
+    End(instr.loc);
+  }
+
+  // mnemonic a, b, c
+  void Three(absl::string_view mnemonic, const ir::Operand& a, const ir::Operand& b,
+             const ir::Operand& c, SourceLoc loc) {
+    Begin(mnemonic);
+    Put(" ");
+    PutAll(absl::Span<const ir::Operand>({a, b, c}));
+    End(loc);
+  }
+
+  static ir::Operand RegOf(ir::RegId id) {
+    ir::Operand operand;
+    operand.kind = ir::Operand::kReg;
+    operand.reg = id;
+    return operand;
   }
 
   void BeginLoop(const ir::Instr& instr) {
     const uint32_t label = next_label_++;
     open_.push_back({label, instr.dst[1], instr.guard});
-    const std::string i = Name(instr.dst[0]);
-    Statement("mov.u32", absl::StrCat(i, ", ", Text(instr.src[0])), instr.loc);
+    const ir::Operand i = RegOf(instr.dst[0]);
+    Begin("mov.u32 ");
+    PutAll(absl::Span<const ir::Operand>({i, instr.src[0]}));
+    End(instr.loc);
     if (instr.guard) {
-      const std::string p = Name(instr.dst[1]);
-      Statement("setp.ge.u32", absl::StrCat(p, ", ", i, ", ", Text(instr.src[1])), instr.loc);
-      Statement(absl::StrCat("@", p), absl::StrCat("bra $done_", label), instr.loc);
+      const ir::Operand p = RegOf(instr.dst[1]);
+      Three("setp.ge.u32", p, i, instr.src[1], instr.loc);
+      Branch("@", p, "done", label, instr.loc);
     }
-    Line(absl::StrCat("$loop_", label, ":"), instr.loc);
+    Label("loop", label, instr.loc);
   }
 
   void EndLoop(const ir::Instr& instr) {
     const Open open = open_.back();
     open_.pop_back();
-    const std::string i = Text(instr.src[0]);
-    const std::string p = Name(open.pred);
-    Statement("add.u32", absl::StrCat(i, ", ", i, ", ", Text(instr.src[1])), instr.loc);
-    Statement("setp.lt.u32", absl::StrCat(p, ", ", i, ", ", Text(instr.src[2])), instr.loc);
-    Statement(absl::StrCat("@", p), absl::StrCat("bra $loop_", open.label), instr.loc);
-    if (open.has_else) Line(absl::StrCat("$done_", open.label, ":"), instr.loc);
+    const ir::Operand& i = instr.src[0];
+    const ir::Operand p = RegOf(open.pred);
+    Three("add.u32", i, i, instr.src[1], instr.loc);
+    Three("setp.lt.u32", p, i, instr.src[2], instr.loc);
+    Branch("@", p, "loop", open.label, instr.loc);
+    if (open.has_else) Label("done", open.label, instr.loc);
   }
 
   struct Open {  // an If or a Loop whose end is still to come

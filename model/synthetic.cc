@@ -127,6 +127,7 @@ Metadata MetadataOf(const Shape& shape) {
   metadata.Add(key("rope.freq_base"), shape.rope_base);
   metadata.Add(key("attention.layer_norm_rms_epsilon"), 1e-5F);
   metadata.Add(key("vocab_size"), shape.vocab);
+  metadata.Add("tokenizer.ggml.model", "none");
   return metadata;
 }
 
@@ -220,7 +221,8 @@ std::vector<std::string> SyntheticModelNames() {
   return names;
 }
 
-absl::StatusOr<GgufFile> SyntheticModel(absl::string_view name, SyntheticWeights weights) {
+absl::StatusOr<SyntheticBytes> SyntheticModelBytes(absl::string_view name,
+                                                   SyntheticWeights weights) {
   const Shape* shape = nullptr;
   for (const Shape& candidate : kShapes) {
     if (absl::StrCat(candidate.name, kMix) == name) shape = &candidate;
@@ -249,13 +251,17 @@ absl::StatusOr<GgufFile> SyntheticModel(absl::string_view name, SyntheticWeights
   std::shared_ptr<const void> mapping(
       address, [size](const void* p) { munmap(const_cast<void*>(p), size); });
   std::memcpy(address, bytes.data(), bytes.size());
-  PTXSMITH_ASSIGN_OR_RETURN(
-      GgufFile file,
-      GgufFile::ParseShared({static_cast<const uint8_t*>(address), size}, std::move(mapping)));
+  const SyntheticBytes model{{static_cast<const uint8_t*>(address), size}, std::move(mapping)};
   if (weights == SyntheticWeights::kRandom) {
+    PTXSMITH_ASSIGN_OR_RETURN(const GgufFile file, GgufFile::Parse(model.bytes));
     for (const GgufTensor& tensor : file.tensors()) FillRandom(tensor);
   }
-  return file;
+  return model;
+}
+
+absl::StatusOr<GgufFile> SyntheticModel(absl::string_view name, SyntheticWeights weights) {
+  PTXSMITH_ASSIGN_OR_RETURN(SyntheticBytes model, SyntheticModelBytes(name, weights));
+  return GgufFile::ParseShared(model.bytes, std::move(model.owner));
 }
 
 }  // namespace ptxsmith

@@ -9,11 +9,14 @@
 #ifndef PTXSMITH_MODEL_SYNTHETIC_H_
 #define PTXSMITH_MODEL_SYNTHETIC_H_
 
+#include <cstdint>
+#include <memory>
 #include <string>
 #include <vector>
 
 #include "absl/status/statusor.h"
 #include "absl/strings/string_view.h"
+#include "absl/types/span.h"
 #include "model/gguf.h"
 
 namespace ptxsmith {
@@ -27,6 +30,14 @@ enum class SyntheticWeights {
 // what is known; ResourceExhausted when there are no addresses for so much memory.
 absl::StatusOr<GgufFile> SyntheticModel(absl::string_view name,
                                         SyntheticWeights weights = SyntheticWeights::kZero);
+
+// The same as the bytes of a GGUF file, whose vocabulary llama.cpp takes for none.
+struct SyntheticBytes {
+  absl::Span<const uint8_t> bytes;
+  std::shared_ptr<const void> owner;  // of the bytes
+};
+absl::StatusOr<SyntheticBytes> SyntheticModelBytes(absl::string_view name,
+                                                   SyntheticWeights weights);
 
 // Names that SyntheticModel knows.
 std::vector<std::string> SyntheticModelNames();

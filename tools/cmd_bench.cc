@@ -1,5 +1,6 @@
 // ptxsmith bench: tokens per second of a model, with the columns and field names of llama-bench,
 // and the share of the device's read bandwidth that they amount to.
+#include <CLI/CLI.hpp>
 #include <algorithm>
 #include <cmath>
 #include <cstdio>

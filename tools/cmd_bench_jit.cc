@@ -1,5 +1,6 @@
 // ptxsmith bench-jit: what it costs to come from a model to loaded kernels, beside NVRTC.
 #include <unistd.h>
+#include <CLI/CLI.hpp>
 
 #include <algorithm>
 #include <chrono>

@@ -1,5 +1,6 @@
 // ptxsmith bench-kernel: the time of kernels by key, beside the bandwidth that a plain reader
 // reaches in the same run.
+#include <CLI/CLI.hpp>
 #include <algorithm>
 #include <cstdio>
 #include <memory>

@@ -1,4 +1,5 @@
 // ptxsmith cache: what the disk cache of compiled kernels holds, and why a kernel is not in it.
+#include <CLI/CLI.hpp>
 #include <cinttypes>
 #include <cstdio>
 #include <ctime>

@@ -1,4 +1,5 @@
 // ptxsmith dump: the PTX of a kernel, above each group of lines the C++ that emitted it.
+#include <CLI/CLI.hpp>
 #include <cstdio>
 #include <memory>
 #include <string>

@@ -1,4 +1,5 @@
 // ptxsmith fuzz: random kernels with random inputs against the CPU references.
+#include <CLI/CLI.hpp>
 #include <chrono>
 #include <cstdio>
 #include <memory>

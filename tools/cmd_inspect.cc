@@ -1,4 +1,5 @@
 // ptxsmith inspect: metadata and tensors of a GGUF file.
+#include <CLI/CLI.hpp>
 #include <algorithm>
 #include <cstdio>
 #include <memory>

@@ -1,5 +1,6 @@
 // ptxsmith list: every kernel family with its fields, or which of them stands for which kernel of
 // the system that this library replaces.
+#include <CLI/CLI.hpp>
 #include <cstdio>
 #include <memory>
 #include <nlohmann/json.hpp>

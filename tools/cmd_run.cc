@@ -1,4 +1,5 @@
 // ptxsmith run: continues a prompt. The continuation goes to stdout, everything else to stderr.
+#include <CLI/CLI.hpp>
 #include <cstdio>
 #include <memory>
 #include <nlohmann/json.hpp>

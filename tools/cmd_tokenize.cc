@@ -1,4 +1,5 @@
 // ptxsmith tokenize: the token ids of a text.
+#include <CLI/CLI.hpp>
 #include <cstdio>
 #include <memory>
 #include <nlohmann/json.hpp>

@@ -1,4 +1,5 @@
 // ptxsmith tune: measures which kernels are fastest on a GPU and writes that down.
+#include <CLI/CLI.hpp>
 #include <chrono>
 #include <cstdio>
 #include <filesystem>

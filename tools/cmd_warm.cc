@@ -1,5 +1,6 @@
 // ptxsmith warm: compiles the kernels of a model into the cache ahead of time, also for a GPU that
 // is not there.
+#include <CLI/CLI.hpp>
 #include <chrono>
 #include <cstdio>
 #include <memory>

@@ -15,9 +15,11 @@
 #ifndef PTXSMITH_TOOLS_COMMAND_H_
 #define PTXSMITH_TOOLS_COMMAND_H_
 
-#include <CLI/CLI.hpp>
-
 #include "absl/status/status.h"
+
+namespace CLI {
+class App;  // files that use it include <CLI/CLI.hpp>, which costs 5 s of CPU each
+}
 
 namespace ptxsmith {
 
@@ -32,6 +34,7 @@ void AddInspectCommand(CLI::App& app, absl::Status& result);
 void AddListCommand(CLI::App& app, absl::Status& result);
 void AddPerplexityCommand(CLI::App& app, absl::Status& result);
 void AddRunCommand(CLI::App& app, absl::Status& result);
+void AddSynthesizeCommand(CLI::App& app, absl::Status& result);
 void AddTokenizeCommand(CLI::App& app, absl::Status& result);
 void AddTuneCommand(CLI::App& app, absl::Status& result);
 void AddWarmCommand(CLI::App& app, absl::Status& result);

@@ -1,4 +1,5 @@
 // Parses the command line and turns the outcome into an exit code.
+#include <CLI/CLI.hpp>
 #include <cstdio>
 #include <exception>
 #include <string>
@@ -36,6 +37,7 @@ int Run(int argc, char** argv) {
   AddListCommand(app, result);
   AddPerplexityCommand(app, result);
   AddRunCommand(app, result);
+  AddSynthesizeCommand(app, result);
   AddTokenizeCommand(app, result);
   AddTuneCommand(app, result);
   AddWarmCommand(app, result);

@@ -1,5 +1,6 @@
 #include "tools/open_model.h"
 
+#include <CLI/CLI.hpp>
 #include <chrono>
 #include <cstdio>
 #include <map>
@@ -94,6 +95,8 @@ absl::StatusOr<TransformerOptions> TransformerOptionsOf(const ModelOptions& opti
   transformer.activations = options.activations;
   transformer.prompt_weights = options.prompt_weights;
   transformer.logit_rows = options.logit_rows;
+  transformer.lowering = options.lowering;
+  transformer.products = options.products;
   if (options.gpu_profile.empty()) return transformer;
   size_t ignored = 0;
   PTXSMITH_ASSIGN_OR_RETURN(GpuProfile profile, ReadProfile(options.gpu_profile, device, &ignored));

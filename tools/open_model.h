@@ -6,7 +6,6 @@
 #ifndef PTXSMITH_TOOLS_OPEN_MODEL_H_
 #define PTXSMITH_TOOLS_OPEN_MODEL_H_
 
-#include <CLI/CLI.hpp>
 #include <cstdint>
 #include <memory>
 #include <string>
@@ -17,6 +16,10 @@
 #include "model/transformer.h"
 #include "runtime/device.h"
 #include "runtime/module_cache.h"
+
+namespace CLI {
+class App;
+}
 
 namespace ptxsmith {
 
@@ -29,8 +32,11 @@ struct ModelOptions {
   QuantType kv_type = TransformerOptions().kv_type;
   Activations activations = TransformerOptions().activations;
   PromptWeights prompt_weights = TransformerOptions().prompt_weights;
-  uint32_t logit_rows = 0;  // no flag: a command's own wish
   std::string gpu_profile;  // a file of `ptxsmith tune`; empty: none
+  // Without flags: a command's own wishes.
+  uint32_t logit_rows = TransformerOptions().logit_rows;
+  LoweringChoice lowering = TransformerOptions().lowering;
+  Products products = TransformerOptions().products;
 };
 
 // --device, -c, --ubatch-size, --cache-type, --activations, --prompt-weights, --gpu-profile

@@ -65,7 +65,7 @@ DecodeKernel::DecodeKernel(KernelBuilder& k, const DecodeTokenSpec& spec)
       params_(k, spec),
       ring_(k, {.warps = spec.warps, .in_flight = spec.in_flight, .slots = spec.slots}),
       product_(k, Sums()),
-      scale_(k.SharedArray<F32>("scale", 2)),
+      scale_(k.SharedArray<F32>("scale", 4)),
       best_values_(k.SharedArray<F32>("best_values", spec.warps)),
       best_indices_(k.SharedArray<U32>("best_indices", spec.warps)),
       thread_(k.ThreadX()),
@@ -165,6 +165,7 @@ void DecodeKernel::Produce() {
 
 void DecodeKernel::SumSquares() {
   const uint32_t words = spec_.width / kTileRows;
+  Var<F32> unit = k_.NewVar<F32>(1.0f);  // what the input was multiplied by
   const auto scale = [&](const InOut<U32>& squares, uint32_t slot) {
     std::deque<Polled<1>> polled;
     for (uint32_t i = 0; i < words; i += kWarpLanes) {
@@ -179,7 +180,14 @@ void DecodeKernel::SumSquares() {
     }
     const Val<F32> mean = WarpSum(sum) / static_cast<float>(spec_.width);
     const Val<F32> root = Sqrt(mean + spec_.eps);
-    k_.If(lane_ == 0, [&] { scale_.Store(slot, Constant<F32>(root, 1.0f) / root); });
+    const Val<F32> inverse = Constant<F32>(root, 1.0f) / root;
+    // The sign and exponent alone: a power of two.
+    const Val<F32> next = Bitcast<F32>(Bitcast<U32>(inverse) & 0xff800000) * kExchangeHeadroom;
+    k_.If(lane_ == 0, [&] {
+      scale_.Store(slot, inverse / unit);
+      scale_.Store(kUnits + slot, next);
+    });
+    unit = next;
     k_.NamedBarrier(kSquares, threads() + kWarpLanes);
   };
   // Wipes this block's part of `words` words of the other copy, for the launch after this one.
@@ -218,11 +226,11 @@ void DecodeKernel::Compute() {
     const In<F32> norms = params_.norms.At(layer, 2 * spec_.width * 4);
     QueryKeyValue(layer, flags);
     Attend(layer);
-    AddToResidual(o_, flags, region.At(at_.attended), norms.At(spec_.width), region.At(at_.x_ff),
-                  region.At(at_.squares_ff));
+    AddToResidual(o_, flags, region.At(at_.attended), 1.0f,
+                  {norms.At(spec_.width), 0, region.At(at_.x_ff), region.At(at_.squares_ff)});
     GateUp(layer, flags);
-    AddToResidual(down_, flags, region.At(at_.hidden), norms.At(2 * spec_.width), next.At(at_.x),
-                  next.At(at_.squares));
+    AddToResidual(down_, flags, region.At(at_.hidden), 1.0f / kExchangeHeadroom,
+                  {norms.At(2 * spec_.width), 1, next.At(at_.x), next.At(at_.squares)});
   });
   Output();
 }

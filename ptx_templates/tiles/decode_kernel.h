@@ -77,6 +77,8 @@ class DecodeKernel {
   static constexpr uint32_t kCompute = 1;  // the warps that compute
   static constexpr uint32_t kSquares = 2;  // these and the one for sums of squares
 
+  static constexpr uint32_t kUnits = 2;  // in scale_
+
   uint32_t threads() const { return spec_.warps * kWarpLanes; }
   uint32_t q_rows() const { return spec_.heads * spec_.head_dim; }
   uint32_t kv_rows() const { return spec_.kv_heads * spec_.head_dim; }
@@ -117,10 +119,18 @@ class DecodeKernel {
     return partials_.At(((layer * at_.max_splits + part) * groups + head_group_) * units + unit,
                         kPartialWords * 4);
   }
-  // o and down: adds to the residual and publishes the next x. `x` is the input in the exchange;
-  // norm and the outputs are those of what follows.
+  // What comes after a sum into the residual: its norm, the slot of the norm before it, whose unit
+  // it takes, and where its x and sums of squares belong.
+  struct NextInput {
+    const In<F32>& norm;
+    uint32_t slot;
+    const InOut<U32>& x;
+    const InOut<U32>& squares;
+  };
+  // o and down: adds `gain` times the product of `x`, in the exchange, to the residual, and
+  // publishes the next input.
   void AddToResidual(const PhaseMatrix& matrix, const Val<U32>& flags, const InOut<U32>& x,
-                     const In<F32>& norm, const InOut<U32>& next_x, const InOut<U32>& squares);
+                     float gain, const NextInput& next);
   void GateUp(const Val<U32>& layer, const Val<U32>& flags);
   void Output();
   void Pick();
@@ -154,7 +164,9 @@ class DecodeKernel {
   DecodeParams params_;
   TileRing ring_;
   TileProduct product_;
-  Shared<F32> scale_;  // 1 / rms of the input of q, k, v and of gate and up
+  // 1 / rms of the input of q, k, v and of gate and up, over what it was multiplied by; at kUnits
+  // what the inputs after these are multiplied by.
+  Shared<F32> scale_;
   Shared<F32> best_values_;
   Shared<U32> best_indices_;
   const Val<U32> thread_, warp_, lane_, cta_;

@@ -130,24 +130,26 @@ void DecodeKernel::QueryKeyValue(const Val<U32>& layer, const Val<U32>& flags) {
 }
 
 void DecodeKernel::AddToResidual(const PhaseMatrix& matrix, const Val<U32>& flags,
-                                 const InOut<U32>& x, const In<F32>& norm, const InOut<U32>& next_x,
-                                 const InOut<U32>& squares) {
+                                 const InOut<U32>& x, float gain, const NextInput& next) {
   const RowRange own = RowTilesOf(cta_, spec_.ctas, spec_.width / kTileRows);
   const Val<U32> row = Min(own.first * kTileRows + thread_, spec_.width - 1);
-  const Val<F32> weight = norm.Load(row);  // before the wait, which is longer
+  // Before the wait, which is longer.
+  const Val<F32> weight = next.norm.Load(row) * scale_.Load(kUnits + next.slot);
   StageInput(x, matrix.blocks);
   MultiplyRows(matrix, flags, /*squares=*/false, [&](const Val<U32>& first, const Val<U32>& count) {
     const Pred on = thread_ < count * kTileRows;
-    k_.If(on,
-          [&] { *residual_ += RowSum(matrix, first, thread_ / kTileRows, thread_ % kTileRows); });
+    k_.If(on, [&] {
+      const Val<F32> sum = RowSum(matrix, first, thread_ / kTileRows, thread_ % kTileRows);
+      *residual_ += gain == 1.0f ? sum : sum * gain;
+    });
     const Val<F32> now = *residual_;
-    PublishHalf(next_x, row, now * weight, on);
+    PublishHalf(next.x, row, now * weight, on);
     Var<F32> square = k_.NewVar<F32>(now * now);
     for (uint32_t mask = 1; mask < kTileRows; mask *= 2) {
       square += ShuffleXor<F32>(square, mask);
     }
     k_.If(on && thread_ % kTileRows == 0,
-          [&] { Publish(squares, row / kTileRows, Bitcast<U32>(Val<F32>(square))); });
+          [&] { Publish(next.squares, row / kTileRows, Bitcast<U32>(Val<F32>(square))); });
   });
 }
 
@@ -165,7 +167,7 @@ void DecodeKernel::GateUp(const Val<U32>& layer, const Val<U32>& flags) {
                    const Val<F32> scale = scale_.Load(1);
                    const Val<F32> gate = RowSum(gate_up_, first, local, row) * scale;
                    const Val<F32> up = RowSum(gate_up_, first, local, row + kOutputs) * scale;
-                   hidden = gate / (Exp(Neg(gate)) + 1.0f) * up;
+                   hidden = gate / (Exp(Neg(gate)) + 1.0f) * up * kExchangeHeadroom;
                  });
                  PublishHalf(region.At(at_.hidden), first * kOutputs + thread_, hidden, on);
                });

@@ -27,11 +27,15 @@
 //              and a fence took 1.9 us under streaming, and release/acquire counters threw away
 //              what the ring had won (41.0 against 33.0 us a layer of an 8B model, H200,
 //              2026-11-20).
-// Traffic      every byte of the tiles once, and the keys and values of the positions so far (twice
-//              with 9 to 16 query heads for a key head, and so on).
-// Numerics     exact integers and f32 in a fixed order: two runs give the same bits. Scores are
-// sums
-//              of tensor cores, in which devices differ.
+// Traffic      every byte of the tiles once; the keys and values of the positions so far once for
+//              every block of query heads of a key head.
+// Numerics     exact integers and f32 in a fixed order: two runs give the same bits. What travels
+//              as f16 is multiplied by a power of two before and divided by it after: inputs of
+//              norms by about 1/16 of the last norm's 1 / rms, so that they reach 65504 only when
+//              the rms grows sqrt(width) weight / 10^6 times at once; hidden activations by 1/16,
+//              which leaves them 10^6. What is larger becomes that. (Without, an input of 10^5
+//              lost 4 to 11 % of the largest logit of a random model.)
+//              Scores of the attention are sums of tensor cores, in which devices differ.
 // Limits       widths multiples of 256, rows of 16; head_dim 64 or 128; the rows of width that a
 // block
 //              owns fit its threads; cooperative launch: all blocks run at once.
@@ -153,6 +157,9 @@ uint32_t DecodeHeadGroup(const DecodeTokenSpec& spec);
 inline uint64_t DecodeKvPartBytes(const DecodeTokenSpec& spec) {
   return (uint64_t{spec.kv_heads} * spec.context * spec.head_dim * 2 + 255) / 256 * 256;
 }
+
+// Of the range of f16, for what is not known before it is rounded.
+inline constexpr float kExchangeHeadroom = 1.0f / 16;
 
 inline constexpr uint32_t kPlanWords = 8;   // per layer
 inline constexpr uint32_t kPlanUnit = 128;  // bytes

@@ -1,6 +1,8 @@
 // The tiled lowering against the plain one, on the bundled model: near logits, the same tokens, the
 // same bits twice.
+#include <algorithm>
 #include <cmath>
+#include <cstdlib>
 #include <memory>
 #include <string>
 #include <vector>
@@ -9,6 +11,7 @@
 #include "model/transformer.h"
 #include "tests/model/models.h"
 #include "tests/util/status_matchers.h"
+#include "tools/fuzz/rng.h"
 
 namespace ptxsmith {
 namespace {
@@ -17,6 +20,32 @@ using testing::HasSubstr;
 
 // ||tiled - plain|| / ||plain||: activations of 15 bits, f16 between matrices.
 constexpr double kLogitTolerance = 5e-3;
+
+const RandomModel kQwen2 = {.architecture = "qwen2",
+                            .type = QuantType::kQ4K,
+                            .embedding = QuantType::kQ6K,
+                            .width = 256,
+                            .hidden = 256,
+                            .heads = 4,
+                            .kv_heads = 2,
+                            .head_dim = 64,
+                            .rope_dim = 64,
+                            .seed = 3};
+
+// The largest difference, as a part of the largest logit.
+double Distance(absl::Span<const float> got, const std::vector<double>& want) {
+  double worst = 0, scale = 0;
+  for (size_t i = 0; i < want.size(); ++i) {
+    worst = std::max(worst, std::fabs(got[i] - want[i]));
+    scale = std::max(scale, std::fabs(want[i]));
+  }
+  return worst / scale;
+}
+
+double Quantile(std::vector<double> values, double q) {
+  std::sort(values.begin(), values.end());
+  return values[static_cast<size_t>(q * static_cast<double>(values.size() - 1))];
+}
 
 class TiledLoweringTest : public testing::TestWithParam<std::string> {
  protected:
@@ -60,17 +89,7 @@ TEST_P(TiledLoweringTest, LogitsAreThoseOfThePlainOne) {
 
 // Biases, and pairs of elements that rotate half a head apart.
 TEST_P(TiledLoweringTest, Qwen2IsThatOfThePlainOne) {
-  const RandomModel shape{.architecture = "qwen2",
-                          .type = QuantType::kQ4K,
-                          .embedding = QuantType::kQ6K,
-                          .width = 256,
-                          .hidden = 256,
-                          .heads = 4,
-                          .kv_heads = 2,
-                          .head_dim = 64,
-                          .rope_dim = 64,
-                          .seed = 3};
-  const std::string bytes = Write(shape).Build();
+  const std::string bytes = Write(kQwen2).Build();
   ASSERT_OK_AND_ASSIGN(const GgufFile file, GgufFile::Parse(Bytes(bytes)));
   ASSERT_OK_AND_ASSIGN(const auto plain,
                        Transformer::Load(file, *cache_, {.lowering = LoweringChoice::kPlain}));
@@ -88,6 +107,39 @@ TEST_P(TiledLoweringTest, Qwen2IsThatOfThePlainOne) {
     }
     ASSERT_LE(std::sqrt(error / norm), kLogitTolerance) << "at " << plain->length() - 1;
   }
+}
+
+// At the positions where kernels change their ways, against the reference in double precision and
+// against the one that rounds what passes between matrices as the kernel does. The weights are
+// large: inputs of matrices reach 1.5e5, more than f16 holds.
+TEST_P(TiledLoweringTest, DiffersFromTheReferenceByWhatItRounds) {
+  const bool emulated = cache_->device()->profile().emulated;
+  const bool full = !emulated || std::getenv(kFullVariable) != nullptr;
+  RandomModel shape = kQwen2;
+  shape.context = full ? 1026 : 130;
+  const std::string bytes = Write(shape).Build();
+  ASSERT_OK_AND_ASSIGN(const GgufFile file, GgufFile::Parse(Bytes(bytes)));
+  ASSERT_OK_AND_ASSIGN(const reference::Model exact, ReferenceModel(file));
+  reference::Model rounding = exact;
+  rounding.tiled = true;
+  ASSERT_OK_AND_ASSIGN(const auto model,
+                       Transformer::Load(file, *cache_, {.lowering = LoweringChoice::kTiled}));
+  reference::Forward want(exact), rounded(rounding);
+  Rng rng(5);
+  std::vector<double> from_exact, from_rounded;
+  for (uint32_t position = 0; position < shape.context; ++position) {
+    const uint32_t token = rng.Below(kTinyVocab);
+    ASSERT_OK(model->Step(token, /*want_logits=*/true));
+    ASSERT_OK_AND_ASSIGN(const auto got, model->Logits());
+    from_exact.push_back(Distance(got, want.Step(token)));
+    from_rounded.push_back(Distance(got, rounded.Step(token)));
+  }
+  // Scores are in the hundreds: where two positions nearly tie, 2^-12 of an activation decides
+  // which of them attention takes. That happens at a few positions; all the others say something.
+  EXPECT_LE(Quantile(from_exact, 0.5), 3e-3);
+  EXPECT_LE(Quantile(from_exact, 0.9), 1e-2);
+  EXPECT_LE(Quantile(from_rounded, 0.5), 1e-3);
+  EXPECT_LE(Quantile(from_rounded, 0.9), 3e-3);
 }
 
 TEST_P(TiledLoweringTest, DecodesTheSameTokensTwice) {

@@ -240,6 +240,14 @@ TEST_F(CliTest, InspectPrintsMetadataAndTensors) {
 }
 
 // A file cannot send control sequences to the terminal.
+TEST_F(CliTest, SynthesizeWritesAModelThatLoads) {
+  const std::string path = Path("tiny.gguf");
+  EXPECT_EQ(Out({"synthesize", "tiny:q4_k_m", "-o", path}), "");
+  EXPECT_THAT(Out({"inspect", "-m", path}),
+              AllOf(HasSubstr("synthetic tiny"), HasSubstr("blk.1.ffn_down.weight")));
+  ExpectError({"synthesize", "huge", "-o", path}, HasSubstr("known: llama3-8b"));
+}
+
 TEST_F(CliTest, InspectEscapesControlCharacters) {
   const std::string path =
       FileWith("hostile.gguf", TinyModel().Set("general.name", Str("\x1b[2J\n")).Build());
@@ -449,6 +457,19 @@ TEST_F(CliTest, KlDivergenceFromStoredLogits) {
   FileWith("base.logits", "PTXSMLG2 and more");
   ExpectError(args("8", {"--kl"}), HasSubstr("holds no logits"));
   ExpectUsageError({"perplexity", "-m", Sample(), "-f", "x", "--kl"}, "--kl-base");
+}
+
+TEST_F(CliTest, EveryPathThroughTheModelIsNearTheFirst) {
+  const Json reports = Json::parse(Out(
+      {"perplexity", "-m", Sample(), "--device", "emu:sm90", "-f", TestPath("data/eval.txt"),
+       "--windows", "1", "--window", "8", "--paths", "--kl-base", Path("base.logits"), "--json"}));
+  ASSERT_GE(reports.size(), 6u);  // without those of the library
+  EXPECT_FALSE(reports[0].contains("kl"));
+  for (size_t i = 1; i < reports.size(); ++i) {
+    EXPECT_LT(reports[i]["kl"]["largest"], 2e-3) << reports[i]["path"];
+    EXPECT_NEAR(reports[i]["nll"].get<double>(), reports[0]["nll"].get<double>(), 5e-2);
+  }
+  ExpectUsageError({"perplexity", "-m", Sample(), "-f", "x", "--paths"}, "--kl-base");
 }
 
 TEST_F(CliTest, EveryCommandNamesABrokenModelFile) {

@@ -6,6 +6,7 @@
 #include "tools/fuzz/reference/elementwise.h"
 #include "tools/fuzz/reference/float_formats.h"
 #include "tools/fuzz/reference/norms.h"
+#include "tools/fuzz/reference/tiles.h"
 
 namespace ptxsmith::reference {
 namespace {
@@ -26,6 +27,24 @@ Floats Forward::Normalised(const Floats& x, const Norm& norm) const {
   return ToF32(model_.layer_norm ? LayerNorm(x, norm.weight, norm.bias, model_.eps)
                                  : RmsNorm(x, norm.weight, model_.eps));
 }
+
+// What a matrix reads: normalised, and as the model's kernels pass it on.
+Floats Forward::Input(const Floats& x, const Norm& norm) const {
+  if (!model_.tiled) return Normalised(x, norm);
+  // Scaled after the product, so that nobody waits for the sum of squares.
+  Floats scaled(x.size());
+  double squares = 0;
+  for (size_t i = 0; i < x.size(); ++i) {
+    scaled[i] = x[i] * norm.weight[i];
+    squares += double{x[i]} * x[i];
+  }
+  const double root = std::sqrt(squares / static_cast<double>(x.size()) + model_.eps);
+  scaled = Exchanged(scaled);
+  for (float& value : scaled) value = static_cast<float>(value / root);
+  return scaled;
+}
+
+Floats Forward::PassedOn(const Floats& x) const { return model_.tiled ? Exchanged(x) : x; }
 
 Floats Forward::Projected(const Floats& x, const Linear& linear) const {
   const Floats y = ToF32(Gemv(linear.weight, x));
@@ -52,7 +71,7 @@ Floats Forward::Attend(const Model::Layer& layer, const Floats& h, Cache& cache)
   const size_t length = position_ + 1;
   const size_t seen = layer.window == 0 ? length : std::min(layer.window, length);
   const auto last = [&](const Floats& rows) { return absl::MakeConstSpan(rows).last(seen * row); };
-  return Projected(ToF32(Attention(q, last(cache.k), last(cache.v), model_.attention)),
+  return Projected(PassedOn(ToF32(Attention(q, last(cache.k), last(cache.v), model_.attention))),
                    layer.attn_output);
 }
 
@@ -69,7 +88,7 @@ Floats Forward::FeedForward(const Model::Layer& layer, const Floats& h) const {
       g = ToF32(GeluTanh(g));
       break;
   }
-  return Projected(g, layer.down);
+  return Projected(PassedOn(g), layer.down);
 }
 
 std::vector<double> Forward::Step(uint32_t token) {
@@ -84,13 +103,13 @@ std::vector<double> Forward::Step(uint32_t token) {
   };
   for (size_t i = 0; i < model_.layers.size(); ++i) {
     const Model::Layer& layer = model_.layers[i];
-    Floats h = Normalised(x, layer.attn_norm);
+    Floats h = Input(x, layer.attn_norm);
     x = Sum(x, post(Attend(layer, h, caches_[i]), layer.attn_post_norm));
-    if (!layer.ffn_norm.weight.empty()) h = Normalised(x, layer.ffn_norm);
+    if (!layer.ffn_norm.weight.empty()) h = Input(x, layer.ffn_norm);
     x = Sum(x, post(FeedForward(layer, h), layer.ffn_post_norm));
   }
   ++position_;
-  std::vector<double> logits = Gemv(model_.output.weight, Normalised(x, model_.output_norm)).value;
+  std::vector<double> logits = Gemv(model_.output.weight, Input(x, model_.output_norm)).value;
   for (size_t i = 0; i < logits.size(); ++i) {
     if (!model_.output.bias.empty()) logits[i] += model_.output.bias[i];
     if (model_.logit_softcap != 0) {

@@ -52,6 +52,9 @@ struct Model {
   bool layer_norm = false;  // else root-mean-square
   FeedForward feed_forward = FeedForward::kSwiGlu;
   double embedding_scale = 1.0;
+  // Every matrix reads Exchanged() activations, and the norm's root divides its result: what
+  // decode_token rounds, for models of root-mean-square norms.
+  bool tiled = false;
   double logit_softcap = 0.0;  // 0: none
   AttentionShape attention;
   RopePairs rope_pairs = RopePairs::kAdjacent;
@@ -82,6 +85,8 @@ class Forward {
 
  private:
   std::vector<float> Normalised(const std::vector<float>& x, const Norm& norm) const;
+  std::vector<float> Input(const std::vector<float>& x, const Norm& norm) const;
+  std::vector<float> PassedOn(const std::vector<float>& x) const;
   std::vector<float> Projected(const std::vector<float>& x, const Linear& linear) const;
   std::vector<float> Heads(const std::vector<float>& h, const Linear& linear,
                            const Norm& norm) const;

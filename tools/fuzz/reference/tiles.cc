@@ -175,4 +175,30 @@ Expected ProjectTiles(const Matrix& w, absl::Span<const float> x, uint32_t terms
   return want;
 }
 
+std::vector<float> Exchanged(absl::Span<const float> x) {
+  constexpr size_t kBlock = 32;
+  constexpr int kHalfBits = 11;
+  std::vector<float> result;
+  for (const float value : x) {
+    int exponent = 0;
+    const float fraction = std::frexp(value, &exponent);
+    result.push_back(
+        std::ldexp(std::nearbyint(std::ldexp(fraction, kHalfBits)), exponent - kHalfBits));
+  }
+  for (size_t first = 0; first < x.size(); first += kBlock) {
+    float largest = 1e-30f;
+    for (size_t c = first; c < first + kBlock; ++c) {
+      largest = std::max(largest, std::abs(result[c]));
+    }
+    const float inverse = 127.0f / largest;
+    for (size_t c = first; c < first + kBlock; ++c) {
+      const float scaled = result[c] * inverse;
+      const float high = std::nearbyint(scaled);
+      const float low = std::nearbyint((scaled - high) * 128.0f);
+      result[c] = (high * 128.0f + low) * (largest * (1.0f / 16256));
+    }
+  }
+  return result;
+}
+
 }  // namespace ptxsmith::reference

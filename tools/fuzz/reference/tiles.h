@@ -25,6 +25,10 @@ std::vector<uint8_t> Repack(const Matrix& w, uint32_t k, uint32_t rows,
 // Bound: that of Project, and half a step of the integers for every |W||x|.
 Expected ProjectTiles(const Matrix& w, absl::Span<const float> x, uint32_t terms);
 
+// Activations as decode_token passes them from matrix to matrix: rounded to the 11 bits of f16,
+// then to 8-bit integers in two terms, 32 columns to a scale. REQUIRES: whole blocks of 32.
+std::vector<float> Exchanged(absl::Span<const float> x);
+
 }  // namespace ptxsmith::reference
 
 #endif  // PTXSMITH_TOOLS_FUZZ_REFERENCE_TILES_H_
