@@ -47,11 +47,11 @@ class LayerType {
   std::optional<QuantType> first_, other_;
 };
 
-// A whole number of warps for each block of 256 columns where that leaves enough of them: a warp then
-// multiplies by one block only, and no warp has more to stage than another. Tokens/s of synthetic
-// Q4_K_M with 6, 8, 12 and 16 warps: 2148, -, 2169, 2135 (Qwen2.5-1.5B, 6 blocks); -, 3298, 3222,
-// 3337 (Llama-3.2-1B, 8 blocks). With 14 instead of 16, 725 instead of 785 (Llama-3.1-8B, 16
-// blocks). H200, 2026-11-20, ptxsmith bench -p 0 -n 128.
+// A whole number of warps for each block of 256 columns where that leaves enough of them: a warp
+// then multiplies by one block only, and no warp has more to stage than another. Tokens/s of
+// synthetic Q4_K_M with 6, 8, 12 and 16 warps: 2148, -, 2169, 2135 (Qwen2.5-1.5B, 6 blocks); -,
+// 3298, 3222, 3337 (Llama-3.2-1B, 8 blocks). With 14 instead of 16, 725 instead of 785
+// (Llama-3.1-8B, 16 blocks). H200, 2026-11-20, ptxsmith bench -p 0 -n 128.
 uint32_t WarpsFor(uint32_t blocks) {
   constexpr uint32_t kMost = 16;
   return blocks <= kMost ? kMost / blocks * blocks : kMost;

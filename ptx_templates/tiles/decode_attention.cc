@@ -10,8 +10,7 @@
 // of the positions through the exchange, where each block joins some heads.
 //
 // It is written for few instructions, in loops: code that runs once in a layer comes out of the
-// instruction cache at one instruction in two clocks, whatever the warps. With a key's columns
-// spread over eight lanes, all heads unrolled, eight positions took 450 clocks instead of 150.
+// instruction cache at one instruction in two clocks, whatever the warps.
 #include <algorithm>
 #include <bit>
 #include <cmath>
@@ -36,7 +35,7 @@ constexpr float kNoScore = -1e30f;
 struct Scratch {
   explicit Scratch(const DecodeTokenSpec& spec)
       : group(DecodeHeadGroup(spec)),
-        heads(std::max(std::bit_ceil(group), 2u)),
+        heads(std::max(std::bit_ceil(group), 4u)),
         result(spec.head_dim + 4),
         query(spec.head_dim * 2 + 64),
         queries(spec.warps * group * result * 4),
@@ -45,7 +44,7 @@ struct Scratch {
         bytes(present + 2 * spec.head_dim * 2) {}
 
   uint32_t group;
-  uint32_t heads;    // `group`, filled up to a power of two
+  uint32_t heads;    // columns: `group`, filled up to four or eight
   uint32_t result;   // floats: of a head, maximum, sum, padding; first f32 [warps][group][result]
   uint32_t query;    // bytes from a query to the next: 64 more than needed, for the banks' sake
   uint32_t queries;  // f16 [2][group]: both terms
@@ -225,11 +224,9 @@ class WarpAttention {
   // A row of the weights: one number for each head, the same in all lanes.
   std::vector<Val<F32>> OfHeads(const InOut<F32>& from) {
     std::vector<Val<F32>> numbers;
-    const auto append = [&](const auto& loaded) {
-      for (const Val<F32>& number : loaded) numbers.push_back(number);
-    };
-    if (at_.heads == 2) append(from.Load<2>(0));
-    for (uint32_t h = 0; h + 4 <= at_.heads; h += 4) append(from.Load<4>(h));
+    for (uint32_t h = 0; h < at_.heads; h += 4) {
+      for (const Val<F32>& number : from.Load<4>(h)) numbers.push_back(number);
+    }
     return numbers;
   }
 

@@ -163,7 +163,7 @@ TEST(StrengthReductionTest, PowersOfTwo) {
 
 TEST(StrengthReductionTest, DivisionByConstants) {
   EXPECT_EQ(Body([](const Val<U32>& a) { return a / 12; }),
-            "mul.hi.u32 %r2, %r0, -1431655765;\n"
+            "mul.hi.u32 %r2, %r0, 0xaaaaaaab;\n"
             "shr.u32 %r3, %r2, 3;\n");
 }
 
