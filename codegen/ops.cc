@@ -32,6 +32,39 @@ Val<U32> PackHalf2(const Val<F32>& low, const Val<F32>& high, SourceLoc loc) {
   return {recorder, recorder->RegOperand(word)};
 }
 
+// Operations on pairs of f16 take no literals.
+static Val<U32> EmitHalf2(const char* mnemonic, std::initializer_list<Operand<U32>> operands,
+                          SourceLoc loc) {
+  Recorder* recorder = nullptr;
+  for (const Operand<U32>& operand : operands) {
+    if (operand.recorder != nullptr) recorder = operand.recorder;
+  }
+  const auto in_register = [&](const Operand<U32>& operand) {
+    return operand.constant() ? recorder->Emit(RegClass::kB32, "mov.b32", {operand.ir}, loc)
+                              : operand.ir;
+  };
+  const Operand<U32>* const o = operands.begin();
+  if (operands.size() == 2) {
+    const ir::Operand a = in_register(o[0]);
+    return {recorder, recorder->Emit(RegClass::kB32, mnemonic, {a, in_register(o[1])}, loc)};
+  }
+  const ir::Operand a = in_register(o[0]);
+  const ir::Operand b = in_register(o[1]);
+  return {recorder, recorder->Emit(RegClass::kB32, mnemonic, {a, b, in_register(o[2])}, loc)};
+}
+
+Val<U32> AddHalf2(Operand<U32> a, Operand<U32> b, SourceLoc loc) {
+  return EmitHalf2("add.rn.f16x2", {a, b}, loc);
+}
+
+Val<U32> MulHalf2(Operand<U32> a, Operand<U32> b, SourceLoc loc) {
+  return EmitHalf2("mul.rn.f16x2", {a, b}, loc);
+}
+
+Val<U32> FmaHalf2(Operand<U32> a, Operand<U32> b, Operand<U32> c, SourceLoc loc) {
+  return EmitHalf2("fma.rn.f16x2", {a, b, c}, loc);
+}
+
 Val<U32> PackBF16x2(const Val<F32>& low, const Val<F32>& high, SourceLoc loc) {
   Recorder* recorder = low.recorder();
   if (recorder->kernel().target.sm >= 80) {

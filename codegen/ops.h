@@ -123,6 +123,12 @@ inline Val<S32> Dp4aUnsigned(Operand<U32> a, Operand<U32> b, Operand<S32> c,
 // The two f16 of a word, widened; low half first: mov.b32 {lo, hi}, cvt.f32.f16 twice
 Vec<F32, 2> UnpackHalf2(const Val<U32>& word, SourceLoc loc = SourceLoc::Here());
 
+// Both f16 of the words at once, rounded to nearest: add.rn.f16x2, mul.rn.f16x2, fma.rn.f16x2
+Val<U32> AddHalf2(Operand<U32> a, Operand<U32> b, SourceLoc loc = SourceLoc::Here());
+Val<U32> MulHalf2(Operand<U32> a, Operand<U32> b, SourceLoc loc = SourceLoc::Here());
+Val<U32> FmaHalf2(Operand<U32> a, Operand<U32> b, Operand<U32> c,
+                  SourceLoc loc = SourceLoc::Here());
+
 // The four unsigned bytes of a word minus `bias` as floats, lowest first. Each is one prmt that
 // makes the float 2^23 + byte and one exact subtraction of 2^23 + bias: 2 full-rate instructions,
 // where the conversion instruction runs at an eighth of the rate (16 lanes per clock and SM,

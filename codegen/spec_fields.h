@@ -28,6 +28,7 @@
 
 #include "absl/status/status.h"
 #include "absl/status/statusor.h"
+#include "absl/strings/str_cat.h"
 #include "absl/strings/string_view.h"
 #include "codegen/status_macros.h"
 #include "codegen/target.h"
@@ -208,7 +209,7 @@ std::string FieldsText(const Spec& spec) {
 // argument.
 template <class Spec>
 std::string KeyOf(const Spec& spec, const Target& target) {
-  return std::string(Spec::kFamily) + ":" + FieldsText(spec) + "@" + target.ToString();
+  return absl::StrCat(Spec::kFamily, ":", FieldsText(spec), "@", target.ToString());
 }
 
 // InvalidArgument names the first field that breaks its rule: "gemv: k=4000 is not a multiple of

@@ -71,10 +71,16 @@ absl::StatusOr<std::unique_ptr<Lowering>> NewPlainLowering(const ModelParts& par
 // on the device and waits for it.
 absl::StatusOr<std::unique_ptr<Lowering>> NewTiledLowering(const ModelParts& parts);
 
+// Up to 32 rows of several sequences in one step that reads the weights once, and a row's bits
+// depend on no other: for caches of several slots, from sm_90 on, for models whose types and shapes
+// `gemm_tiles` takes; else Unimplemented says why not. Repacks the weights on the device and waits
+// for it.
+absl::StatusOr<std::unique_ptr<Lowering>> NewBatchLowering(const ModelParts& parts);
+
 enum class LoweringChoice : uint8_t {
-  kAuto,  // tiled on GPUs that can, else plain; plain on the emulator, which is faster there
+  kAuto,  // kTiled on GPUs that can, else plain; plain on the emulator, which is faster there
   kPlain,
-  kTiled,
+  kTiled,  // over tiles: the tiled lowering for one sequence, the batched one for several
 };
 absl::StatusOr<std::unique_ptr<Lowering>> NewLowering(LoweringChoice choice,
                                                       const ModelParts& parts);

@@ -305,7 +305,8 @@ absl::StatusOr<std::unique_ptr<Lowering>> NewLowering(LoweringChoice choice,
   if (choice == LoweringChoice::kAuto && parts.activations != Activations::kF32) {
     return NewPlainLowering(parts);
   }
-  absl::StatusOr<std::unique_ptr<Lowering>> tiled = NewTiledLowering(parts);
+  absl::StatusOr<std::unique_ptr<Lowering>> tiled =
+      parts.cache.options().slots == 1 ? NewTiledLowering(parts) : NewBatchLowering(parts);
   if (choice == LoweringChoice::kAuto && absl::IsUnimplemented(tiled.status())) {
     return NewPlainLowering(parts);
   }

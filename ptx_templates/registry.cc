@@ -22,6 +22,7 @@
 #include "ptx_templates/gemv_q8_1.h"
 #include "ptx_templates/glu_half.h"
 #include "ptx_templates/kv_append.h"
+#include "ptx_templates/kv_shift.h"
 #include "ptx_templates/layer_norm.h"
 #include "ptx_templates/prefill_attention.h"
 #include "ptx_templates/quantize_e4m3.h"
@@ -30,9 +31,12 @@
 #include "ptx_templates/read_stream.h"
 #include "ptx_templates/rms_norm.h"
 #include "ptx_templates/rope.h"
+#include "ptx_templates/sample.h"
 #include "ptx_templates/softmax.h"
 #include "ptx_templates/tiles/decode_token.h"
+#include "ptx_templates/tiles/gemm_tiles.h"
 #include "ptx_templates/tiles/gemv_tiles.h"
+#include "ptx_templates/tiles/joins.h"
 #include "ptx_templates/tiles/repack.h"
 #include "ptx_templates/top_k.h"
 
@@ -66,6 +70,12 @@ constexpr Family kFamilies[] = {
     MakeFamily<RepackSpec, BuildRepack, RepackVariants>(),
     MakeFamily<DecodeTokenSpec, BuildDecodeToken, DecodeTokenVariants>(),
     MakeFamily<GemvTilesSpec, BuildGemvTiles, GemvTilesVariants>(),
+    MakeFamily<GemmTilesSpec, BuildGemmTiles, GemmTilesVariants>(),
+    MakeFamily<JoinNormSpec, BuildJoinNorm, JoinNormVariants>(),
+    MakeFamily<JoinGluSpec, BuildJoinGlu, JoinGluVariants>(),
+    MakeFamily<JoinHeadsSpec, BuildJoinHeads, JoinHeadsVariants>(),
+    MakeFamily<JoinAttentionSpec, BuildJoinAttention, JoinAttentionVariants>(),
+    MakeFamily<JoinSumSpec, BuildJoinSum, JoinSumVariants>(),
     MakeFamily<QuantizeQ8_1Spec, BuildQuantizeQ8_1, QuantizeQ8_1Variants>(),
     MakeFamily<QuantizeE4M3RowsSpec, BuildQuantizeE4M3Rows, QuantizeE4M3RowsVariants>(),
     MakeFamily<DequantizeSpec, BuildDequantize, DequantizeVariants>(),
@@ -74,6 +84,7 @@ constexpr Family kFamilies[] = {
     MakeFamily<SoftmaxSpec, BuildSoftmax, SoftmaxVariants>(),
     MakeFamily<RopeSpec, BuildRope, RopeVariants>(),
     MakeFamily<KvAppendSpec, BuildKvAppend, KvAppendVariants>(),
+    MakeFamily<KvShiftSpec, BuildKvShift, KvShiftVariants>(),
     MakeFamily<AttentionSpec, BuildAttention, AttentionVariants>(),
     MakeFamily<AttentionCombineSpec, BuildAttentionCombine, AttentionCombineVariants>(),
     MakeFamily<PrefillAttentionSpec, BuildPrefillAttention, PrefillAttentionVariants>(),
@@ -91,6 +102,8 @@ constexpr Family kFamilies[] = {
     MakeFamily<ArgmaxSpec, BuildArgmax, ArgmaxVariants>(),
     MakeFamily<AdvanceSpec, BuildAdvance, AdvanceVariants>(),
     MakeFamily<TopKSpec, BuildTopK, TopKVariants>(),
+    MakeFamily<SampleSpec, BuildSample, SampleVariants>(),
+    MakeFamily<PenalizeSpec, BuildPenalize, PenalizeVariants>(),
     MakeFamily<ConvertSpec, BuildConvert, ConvertVariants>(),
     MakeFamily<QuantizeE4M3Spec, BuildQuantizeE4M3, QuantizeE4M3Variants>(),
     MakeFamily<AbsmaxSpec, BuildAbsmax, AbsmaxVariants>(),

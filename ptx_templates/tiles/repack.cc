@@ -15,17 +15,27 @@ constexpr uint32_t kThreads = 256;
 constexpr uint32_t kRowWords = kTileColumns / 4;
 constexpr uint32_t kLaneWords = 16;  // the lane's 64 columns, four to a word
 
-// One block at work on its tile.
-class TilePacker {
+// Calls body(i) for i below `count`, a multiple of the threads or less than they are.
+template <class F>
+void ForWords(KernelBuilder& k, const Val<U32>& thread, uint32_t count, F&& body) {
+  if (count < kThreads) {
+    k.If(thread < count, [&] { body(thread); });
+    return;
+  }
+  for (uint32_t first = 0; first < count; first += kThreads) body(thread + first);
+}
+
+// One block at work on its tile in layout kDot.
+class DotPacker {
  public:
-  TilePacker(KernelBuilder& k, const TileFormat& format, const Shared<U32>& columns,
-             const Out<U8>& tile)
+  DotPacker(KernelBuilder& k, const TileFormat& format, const Shared<U32>& columns,
+            const Out<U8>& tile)
       : k_(k), format_(format), columns_(columns), tile_(tile), thread_(k.ThreadX()) {}
 
   void PackPlanes() {
     if (format_.plane == TilePlane::kBytes) return PackBytes();
     // Word i of a plane of lane words: block, lane, word within 16 bytes.
-    ForWords(512, [&](const Val<U32>& i) {
+    ForWords(k_, thread_, 512, [&](const Val<U32>& i) {
       const Val<U32> at = LaneColumns(i) + i / 128 * 4 + i % 4;
       tile_.As<U32>().Store(i, (Row(i, 0, at) & 0x0f0f0f0f) | ((Row(i, 1, at) & 0x0f0f0f0f) << 4));
     });
@@ -51,15 +61,6 @@ class TilePacker {
   }
 
  private:
-  template <class F>
-  void ForWords(uint32_t count, F&& body) {
-    if (count < kThreads) {
-      k_.If(thread_ < count, [&] { body(thread_); });
-      return;
-    }
-    for (uint32_t first = 0; first < count; first += kThreads) body(thread_ + first);
-  }
-
   // Of word i of a plane: the first of the lane's words in a row, and a word of row g or g + 8.
   static Val<U32> LaneColumns(const Val<U32>& i) { return i / 4 % 4 * kLaneWords; }
   Val<U32> Row(const Val<U32>& i, uint32_t upper, const Val<U32>& at) {
@@ -67,7 +68,7 @@ class TilePacker {
   }
 
   void PackBytes() {
-    ForWords(1024, [&](const Val<U32>& i) {
+    ForWords(k_, thread_, 1024, [&](const Val<U32>& i) {
       const Val<U32> at = LaneColumns(i) + i / 128 % 4 * 4 + i % 4;
       const Val<U32> row = i / 16 % 8 + i / 512 * 8;
       // The decoder's bytes are q + 128.
@@ -76,7 +77,7 @@ class TilePacker {
   }
 
   void PackFifth() {
-    ForWords(128, [&](const Val<U32>& i) {
+    ForWords(k_, thread_, 128, [&](const Val<U32>& i) {
       Var<U32> word = k_.NewVar<U32>(0);
       for (uint32_t j = 0; j < 4; ++j) {
         const Val<U32> at = LaneColumns(i) + i % 4 * 4 + j;
@@ -89,7 +90,7 @@ class TilePacker {
   }
 
   void PackPairs() {
-    ForWords(256, [&](const Val<U32>& i) {
+    ForWords(k_, thread_, 256, [&](const Val<U32>& i) {
       Var<U32> word = k_.NewVar<U32>(0);
       for (uint32_t part = 0; part < 4; ++part) {
         const Val<U32> at = LaneColumns(i) + (i / 128 * 4 + i % 4) * 2 + part / 2;
@@ -161,6 +162,106 @@ class TilePacker {
   Val<U32> thread_;
 };
 
+// The same in layout kMma.
+class MmaPacker {
+ public:
+  MmaPacker(KernelBuilder& k, const TileFormat& format, const Shared<U32>& columns,
+            const Out<U8>& tile)
+      : k_(k), format_(format), columns_(columns), tile_(tile), thread_(k.ThreadX()) {}
+
+  void PackPlanes() {
+    if (format_.plane == TilePlane::kBytes) {
+      ForWords(k_, thread_, 1024, [&](const Val<U32>& i) {
+        tile_.As<U32>().Store(i, Columns(i, i / 512, WordOf(i) % 16));
+      });
+      return;
+    }
+    ForWords(k_, thread_, 512, [&](const Val<U32>& i) {
+      const Val<U32> word = WordOf(i);
+      tile_.As<U32>().Store(i, (Columns(i, k_.Const<U32>(0), word) & 0x0f0f0f0f) |
+                                   ((Columns(i, k_.Const<U32>(1), word) & 0x0f0f0f0f) << 4));
+    });
+    if (format_.plane == TilePlane::kFifth) {
+      ForWords(k_, thread_, 128, [&](const Val<U32>& i) {
+        const Val<U32> chunk = WordOf(i) * 2;
+        tile_.At(2048).As<U32>().Store(i, HighBits(i, chunk, 1) | (HighBits(i, chunk + 1, 1) << 8));
+      });
+    }
+    if (format_.plane == TilePlane::kPairs) {
+      ForWords(k_, thread_, 256, [&](const Val<U32>& i) {
+        tile_.At(2048).As<U32>().Store(i, HighBits(i, WordOf(i), 2));
+      });
+    }
+  }
+
+  // The header, by the first warp: lane r by that of row r.
+  template <class F>
+  void PackHeader(F&& row_of) {
+    const Out<U8> header = tile_.At(format_.header_at);
+    const Val<U32> lane = k_.Lane();
+    k_.If(lane < kTileRows, [&] {
+      const In<U8> row = row_of(lane);
+      const Out<U32> own = header.At(lane, 16).As<U32>();
+      switch (format_.header) {
+        case TileHeader::kScalesAndMinimums:
+          return own.Store<4>(0, row.As<U32>().Load<4>(0));
+        case TileHeader::kSignedScales:
+          return PackSignedScales(own, header.At(256).As<U16>(), row, lane);
+        default:
+          return own.Store<4>(0, Factors(row));
+      }
+    });
+    if (format_.header != TileHeader::kSignedScales) return;
+    k_.If(lane < (format_.bytes - format_.header_at - 288) / 4,
+          [&] { header.At(288).As<U32>().Store(lane, 0); });
+  }
+
+ private:
+  // Of word i of a plane: which of its lane's words it is.
+  static Val<U32> WordOf(const Val<U32>& i) { return i / 128 * 4 + i % 4; }
+  // Four columns of row g (upper 0) or g + 8 of its lane: those of word w.
+  Val<U32> Columns(const Val<U32>& i, const Val<U32>& upper, const Val<U32>& w) {
+    const Val<U32> lane = i / 4 % 32;
+    return columns_.Load((lane / 4 + upper * 8) * kRowWords + w / 2 * 8 + lane % 4 * 2 + w % 2);
+  }
+  // The `bits` bits above the lower four, of the eight registers of a chunk.
+  Val<U32> HighBits(const Val<U32>& i, const Val<U32>& chunk, uint32_t bits) {
+    const uint32_t mask = (1 << bits) - 1;
+    Var<U32> word = k_.NewVar<U32>(0);
+    for (uint32_t reg = 0; reg < 8; ++reg) {
+      const Val<U32> columns = Columns(i, k_.Const<U32>(reg % 2), chunk * 2 + reg / 4);
+      const Val<U32> pair = (columns >> (4 + reg % 4 / 2 * 8)) & (mask << 16 | mask);
+      word |= pair << (reg * bits);
+    }
+    return word;
+  }
+
+  static void PackSignedScales(const Out<U32>& own, const Out<U16>& factors, const In<U8>& row,
+                               const Val<U32>& lane) {
+    constexpr uint32_t kScales = 192;
+    constexpr uint32_t kScale = 208;
+    const auto word = [&](uint32_t i) { return LoadWord(row.At(kScales + 4 * i).As<U16>()); };
+    const Val<U32> w0 = word(0), w1 = word(1), w2 = word(2), w3 = word(3);
+    own.Store<4>(0, Vec<U32, 4>({Permute(w0, w1, 0x6420), Permute(w2, w3, 0x6420),
+                                 Permute(w0, w1, 0x7531), Permute(w2, w3, 0x7531)}));
+    factors.Store(lane, row.At(kScale).As<U16>().Load(0));
+  }
+
+  Vec<U32, 4> Factors(const In<U8>& row) const {
+    const uint32_t block_bytes = Info(format_.type).block_bytes;
+    return MakeVec<4>([&](size_t i) -> Val<U32> {
+      const In<U8> pair = row.At(static_cast<uint32_t>(2 * i) * block_bytes);
+      return pair.As<U16>().Load(0) | (pair.At(block_bytes).As<U16>().Load(0) << 16);
+    });
+  }
+
+  KernelBuilder& k_;
+  const TileFormat& format_;
+  Shared<U32> columns_;
+  Out<U8> tile_;
+  Val<U32> thread_;
+};
+
 absl::Status CheckOrder(const RepackSpec& spec) {
   const uint32_t multiple = spec.order == RowOrder::kPairs         ? spec.head_dim
                             : spec.order == RowOrder::kInterleaved ? kTileRows
@@ -172,6 +273,19 @@ absl::Status CheckOrder(const RepackSpec& spec) {
 }
 
 }  // namespace
+
+absl::string_view FieldText(TileLayout layout) {
+  return layout == TileLayout::kDot ? "dot" : "mma";
+}
+
+absl::Status ParseFieldText(absl::string_view text, TileLayout* layout) {
+  for (TileLayout value : {TileLayout::kDot, TileLayout::kMma}) {
+    if (text != FieldText(value)) continue;
+    *layout = value;
+    return absl::OkStatus();
+  }
+  return absl::InvalidArgumentError(absl::StrCat("unknown layout '", text, "'; known: dot, mma"));
+}
 
 absl::string_view FieldText(RowOrder order) {
   switch (order) {
@@ -234,12 +348,19 @@ absl::StatusOr<KernelSpec> BuildRepack(const RepackSpec& spec, const Target& tar
   }
   k.Barrier();
 
-  TilePacker packer(k, format, columns, tiles.At(k.CtaY() * blocks + block, format.bytes));
-  packer.PackPlanes();
   const uint32_t unit_bytes = kTileColumns / decoder.chunk_weights * decoder.chunk_bytes;
-  k.If(k.Warp() == 0, [&] {
-    packer.PackHeader([&](const Val<U32>& row) { return row_at(row).At(block, unit_bytes); });
-  });
+  const auto pack = [&](auto packer) {
+    packer.PackPlanes();
+    k.If(k.Warp() == 0, [&] {
+      packer.PackHeader([&](const Val<U32>& row) { return row_at(row).At(block, unit_bytes); });
+    });
+  };
+  const Out<U8> tile = tiles.At(k.CtaY() * blocks + block, format.bytes);
+  if (spec.layout == TileLayout::kDot) {
+    pack(DotPacker(k, format, columns, tile));
+  } else {
+    pack(MmaPacker(k, format, columns, tile));
+  }
   return std::move(k).Finish();
 }
 
@@ -251,6 +372,8 @@ std::vector<RepackSpec> RepackVariants() {
     variants.push_back({format.type, 512, 64, RowOrder::kPairs, 32});
     variants.push_back({format.type, 512, 48, RowOrder::kInterleaved});
     variants.push_back({format.type, 4096, 4096});
+    variants.push_back({format.type, 768, 50, RowOrder::kPlain, 2, TileLayout::kMma});
+    variants.push_back({format.type, 256, 48, RowOrder::kInterleaved, 2, TileLayout::kMma});
   }
   return variants;
 }

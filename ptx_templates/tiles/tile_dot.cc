@@ -12,17 +12,6 @@ namespace {
 
 constexpr uint32_t kHighNibbles = 0xf0f0f0f0;
 
-// The lane's words of a plane: `blocks` loads of 16 bytes from 512 bytes each.
-std::vector<Val<U32>> LoadPlane(const InOut<U8>& plane, const Val<U32>& lane, uint32_t blocks) {
-  std::vector<Val<U32>> words;
-  for (uint32_t b = 0; b < blocks; ++b) {
-    for (const Val<U32>& word : plane.At(512 * b).At(lane, 16).As<U32>().Load<4>(0)) {
-      words.push_back(word);
-    }
-  }
-  return words;
-}
-
 // A sum of integer dot products, as an expression without a first zero.
 class IntSum {
  public:
@@ -254,6 +243,16 @@ RowPair DotHalves(const TileFormat& format, const InOut<U8>& tile, const Image& 
 }
 
 }  // namespace
+
+std::vector<Val<U32>> LoadPlane(const InOut<U8>& plane, const Val<U32>& lane, uint32_t blocks) {
+  std::vector<Val<U32>> words;
+  for (uint32_t b = 0; b < blocks; ++b) {
+    for (const Val<U32>& word : plane.At(512 * b).At(lane, 16).As<U32>().Load<4>(0)) {
+      words.push_back(word);
+    }
+  }
+  return words;
+}
 
 RowPair DotTile(const TileFormat& format, const InOut<U8>& tile, const InOut<U8>& image,
                 const Val<U32>& lane, uint32_t terms, absl::FunctionRef<void()> loaded) {

@@ -8,12 +8,16 @@
 #define PTXSMITH_PTX_TEMPLATES_TILES_TILE_DOT_H_
 
 #include <cstdint>
+#include <vector>
 
 #include "absl/functional/function_ref.h"
 #include "codegen/kernel_builder.h"
 #include "ptx_templates/tiles/tile_format.h"
 
 namespace ptxsmith {
+
+// The lane's words of a plane: `blocks` loads of 16 bytes from 512 bytes each.
+std::vector<Val<U32>> LoadPlane(const InOut<U8>& plane, const Val<U32>& lane, uint32_t blocks);
 
 // A lane's share of rows g and g + 8, divided by the format's scale.
 struct RowPair {

@@ -37,6 +37,7 @@
 #include "ptx_templates/gemv_norm.h"
 #include "ptx_templates/gemv_q8_1.h"
 #include "ptx_templates/kv_append.h"
+#include "ptx_templates/kv_shift.h"
 #include "ptx_templates/layer_norm.h"
 #include "ptx_templates/quantize_e4m3.h"
 #include "ptx_templates/quantize_q8_1.h"
@@ -45,6 +46,7 @@
 #include "ptx_templates/rope.h"
 #include "ptx_templates/softmax.h"
 #include "ptx_templates/tiles/decode_token.h"
+#include "ptx_templates/tiles/gemm_tiles.h"
 #include "ptx_templates/tiles/gemv_tiles.h"
 #include "ptx_templates/top_k.h"
 #include "runtime/emu/emulator.h"
@@ -195,7 +197,8 @@ std::pair<absl::string_view, std::string> Kernel(const Spec& spec) {
 // Families whose kernels wait on a ring: each of their mutants that waits for ever costs the
 // emulator its whole budget, so none are made.
 bool HasRing(absl::string_view family) {
-  return family == GemvTilesSpec::kFamily || family == DecodeTokenSpec::kFamily;
+  return family == GemvTilesSpec::kFamily || family == GemmTilesSpec::kFamily ||
+         family == DecodeTokenSpec::kFamily;
 }
 
 // One variant of each kernel, small enough to run thousands of times and with loops, tails and
@@ -239,6 +242,8 @@ std::vector<std::pair<absl::string_view, std::string>> Kernels() {
   }
   kernels.push_back(Kernel(AttentionCombineSpec{3, 80, 8, 2}));
   kernels.push_back(Kernel(KvAppendSpec{3, 96, 33, 3, QuantType::kQ8_0, 4}));
+  kernels.push_back(Kernel(KvShiftVariants()[2]));
+  kernels.push_back(Kernel(KvShiftVariants()[5]));
   kernels.push_back(Kernel(SiluSpec{1000, 64}));
   kernels.push_back(Kernel(GeluTanhSpec{1000, 64}));
   kernels.push_back(Kernel(GeluErfSpec{1000, 64}));
