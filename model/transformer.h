@@ -60,9 +60,7 @@ struct TransformerOptions {
   bool exact_batches = false;
   uint32_t batch = 2048;  // tokens of a prompt that are run at once, at most
   Products products = Products::kAuto;
-  // Expanding the weights costs the same for any number of tokens. On an H200 (2026-11-20) with
-  // 14336 x 4096 weights in q4_k: 44 us and 35 for the product of 64 tokens, gemm 105 us.
-  uint32_t dense_rows = 48;
+  std::optional<uint32_t> dense_rows;                       // none: as the profile has it
   PromptWeights prompt_weights = PromptWeights::kExpanded;  // of those products
   // Tokens whose logits the device can hold at once, for PromptLogits; at least those of a batch
   // of sequences.

@@ -8,6 +8,7 @@
 #include "absl/strings/str_cat.h"
 #include "gtest/gtest.h"
 #include "model/transformer.h"
+#include "tests/model/emulator_test.h"
 #include "tests/model/models.h"
 #include "tests/util/status_matchers.h"
 #include "tools/fuzz/rng.h"
@@ -24,28 +25,19 @@ struct Shape {
   double tolerance = 3e-3;  // of the largest logit: keys are rounded once more
 };
 
-class KvShiftTest : public testing::TestWithParam<Shape> {
+class KvShiftTest : public EmulatorTest, public testing::WithParamInterface<Shape> {
  protected:
-  void SetUp() override {
-    ASSERT_OK_AND_ASSIGN(const auto device, Device::Open("emu:sm90"));
-    cache_ = std::make_unique<ModuleCache>(device);
-  }
-
-  absl::StatusOr<std::unique_ptr<Transformer>> Load() {
+  absl::StatusOr<std::unique_ptr<Transformer>> LoadShape() {
     RandomModel shape = GetParam().model;
     shape.blocks = 1;
-    const std::string bytes = Write(shape).Build();
-    PTXSMITH_ASSIGN_OR_RETURN(const GgufFile file, GgufFile::Parse(Bytes(bytes)));
-    return Transformer::Load(file, *cache_, {.slots = 2, .kv_type = GetParam().cache});
+    return Load(Write(shape), {.slots = 2, .kv_type = GetParam().cache});
   }
-
-  std::unique_ptr<ModuleCache> cache_;
 };
 
 TEST_P(KvShiftTest, LeavesWhatFollowsAsIfTheRestHadNotBeen) {
   constexpr uint32_t kKeep = 2, kLength = 15;
-  ASSERT_OK_AND_ASSIGN(const auto shifted, Load());
-  ASSERT_OK_AND_ASSIGN(const auto fresh, Load());
+  ASSERT_OK_AND_ASSIGN(const auto shifted, LoadShape());
+  ASSERT_OK_AND_ASSIGN(const auto fresh, LoadShape());
   Rng rng(11);
   std::vector<TokenId> tokens(kLength);
   for (TokenId& token : tokens) token = rng.Below(kTinyVocab);
@@ -78,7 +70,7 @@ TEST_P(KvShiftTest, LeavesWhatFollowsAsIfTheRestHadNotBeen) {
 }
 
 TEST_P(KvShiftTest, RefusesWhatIsNotThere) {
-  ASSERT_OK_AND_ASSIGN(const auto model, Load());
+  ASSERT_OK_AND_ASSIGN(const auto model, LoadShape());
   for (TokenId token : {1u, 2u, 3u}) ASSERT_OK(model->Step(token, /*want_logits=*/true));
   EXPECT_THAT(model->Shift(1, 3),
               StatusIs(absl::StatusCode::kOutOfRange,
