@@ -199,6 +199,31 @@ bool IsPowerOfTwo(uint64_t value) { return value != 0 && (value & (value - 1)) =
 
 uint64_t Log2(uint64_t value) { return 63 - static_cast<uint64_t>(__builtin_clzll(value)); }
 
+// a / divisor, which is no power of two, by the high half of a product (Granlund and Montgomery,
+// "Division by Invariant Integers using Multiplication", 1994). ptxas does so too, but not with
+// numbers that it keeps in uniform registers: there it converts to f32, takes a reciprocal and
+// converts back, some forty instructions that wait for each other.
+ir::Operand DivideByConstant(Recorder& recorder, const ir::Operand& a, uint64_t divisor,
+                             SourceLoc loc) {
+  const auto emit = [&](const char* mnemonic, const ir::Operand& x, const ir::Operand& y) {
+    return recorder.Emit(RegClass::kB32, mnemonic, {x, y}, loc);
+  };
+  for (uint32_t shift = 0; shift < 32; ++shift) {
+    const uint64_t power = uint64_t{1} << (32 + shift);
+    const uint64_t factor = power / divisor + 1;
+    if (factor >> 32 != 0) break;
+    if (factor * divisor - power > uint64_t{1} << shift) continue;
+    const ir::Operand high = emit("mul.hi.u32", a, Recorder::Int(factor));
+    return shift == 0 ? high : emit("shr.u32", high, Recorder::Int(shift));
+  }
+  // The factor has 33 bits: its highest is added by hand.
+  const uint64_t bits = Log2(divisor) + 1;
+  const uint64_t factor = (((uint64_t{1} << bits) - divisor) << 32) / divisor + 1;
+  const ir::Operand high = emit("mul.hi.u32", a, Recorder::Int(factor));
+  const ir::Operand rest = emit("shr.u32", emit("sub.u32", a, high), Recorder::Int(1));
+  return emit("shr.u32", emit("add.u32", high, rest), Recorder::Int(bits - 1));
+}
+
 }  // namespace
 
 template <class T>
@@ -237,6 +262,15 @@ Val<T> Binary(BinaryOp op, const Operand<T>& a, const Operand<T>& b) {
       if (op == BinaryOp::kMul) return Binary<T>(BinaryOp::kShl, a, Operand<T>(Log2(*cb), b.loc));
       if (op == BinaryOp::kDiv) return Binary<T>(BinaryOp::kShr, a, Operand<T>(Log2(*cb), b.loc));
       if (op == BinaryOp::kRem) return Binary<T>(BinaryOp::kAnd, a, Operand<T>(*cb - 1, b.loc));
+    }
+    if (std::same_as<T, U32> && cb && divides) {
+      const ir::Operand quotient = DivideByConstant(*recorder, a.ir, *cb, loc);
+      if (op == BinaryOp::kDiv) return Val<T>(recorder, quotient, MultipleOf(op, a, b));
+      const ir::Operand whole =
+          recorder->Emit(TypeTraits<T>::kClass, Mnemonic<T>(BinaryOp::kMul), {quotient, b.ir}, loc);
+      const ir::Operand rest =
+          recorder->Emit(TypeTraits<T>::kClass, Mnemonic<T>(BinaryOp::kSub), {a.ir, whole}, loc);
+      return Val<T>(recorder, rest, MultipleOf(op, a, b));
     }
   }
   const ir::Operand result =

@@ -25,15 +25,14 @@ requires(kByteSize<T> == 4) Val<T> ShuffleXor(const Val<T>& value, uint32_t mask
                                                    loc, ir::Op::kWarp)};
 }
 
-// The value of one lane, in all of them: shfl.sync.idx.b32
+// The value of one lane, in all of them; `lane` is the same in all. shfl.sync.idx.b32
 template <class T>
-requires(kByteSize<T> == 4) Val<T> Broadcast(const Val<T>& value, uint32_t lane,
+requires(kByteSize<T> == 4) Val<T> Broadcast(const Val<T>& value, Operand<U32> lane,
                                              SourceLoc loc = SourceLoc::Here()) {
-  return {value.recorder(),
-          value.recorder()->EmitUniform(
-              ir::Uniformity::kWarp, TypeTraits<T>::kClass, "shfl.sync.idx.b32",
-              {value.ir(), Recorder::Int(lane), Recorder::Int(31), Recorder::Int(0xffffffff)}, loc,
-              ir::Op::kWarp)};
+  return {value.recorder(), value.recorder()->EmitUniform(
+                                ir::Uniformity::kWarp, TypeTraits<T>::kClass, "shfl.sync.idx.b32",
+                                {value.ir(), lane.ir, Recorder::Int(31), Recorder::Int(0xffffffff)},
+                                loc, ir::Op::kWarp)};
 }
 
 // Whether `p` holds in all lanes, the same in all of them: vote.sync.all.pred

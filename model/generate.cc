@@ -49,9 +49,12 @@ absl::StatusOr<GenerationStats> Generate(Transformer& model, const Tokenizer& to
                      " positions has room for ", model.context() - model.length()));
   }
   PTXSMITH_ASSIGN_OR_RETURN(Sampler sampler, Sampler::Create(options.sampling));
-  const bool greedy = options.sampling.temperature == 0;
+  const bool on_device = options.sampling.temperature == 0 || DeviceCanSample(options.sampling);
+  PTXSMITH_RETURN_IF_ERROR(
+      model.SetSampling(on_device ? options.sampling : SamplerOptions(), prompt));
+  for (const TokenId token : prompt) sampler.Remember(token);
   const auto pick = [&]() -> absl::StatusOr<TokenId> {
-    if (greedy) return model.Greedy();
+    if (on_device) return model.Greedy();
     PTXSMITH_ASSIGN_OR_RETURN(const absl::Span<const float> logits, model.Logits());
     return sampler.Sample(logits);
   };
@@ -72,7 +75,7 @@ absl::StatusOr<GenerationStats> Generate(Transformer& model, const Tokenizer& to
 
   // Steps run beyond the token in hand, and those there will be in all unless something ends them.
   uint32_t steps = 0;
-  const uint32_t most_steps = std::min(options.max_tokens - 1, model.context() - model.length());
+  uint32_t most_steps = std::min(options.max_tokens - 1, model.context() - model.length());
   StreamDecoder decoder(tokenizer);
   const Stopwatch watch;
   for (;;) {
@@ -83,7 +86,8 @@ absl::StatusOr<GenerationStats> Generate(Transformer& model, const Tokenizer& to
     sink(decoder.Next(token));
     stats.pending = token;
     if (++stats.generated_tokens == options.max_tokens) break;
-    if (stats.generated_tokens > most_steps) {
+    const bool full = stats.generated_tokens > most_steps;
+    if (full && !options.keep) {
       stats.reason = StopReason::kContextFull;
       break;
     }
@@ -91,7 +95,15 @@ absl::StatusOr<GenerationStats> Generate(Transformer& model, const Tokenizer& to
       stats.reason = StopReason::kStopped;
       break;
     }
-    if (greedy) {
+    if (full) {
+      const uint32_t keep = std::min(*options.keep, model.length() - 1);
+      const uint32_t drop = (model.length() - keep + 1) / 2;
+      PTXSMITH_RETURN_IF_ERROR(model.Shift(keep, drop));
+      PTXSMITH_RETURN_IF_ERROR(model.Step(token, /*want_logits=*/true));
+      PTXSMITH_ASSIGN_OR_RETURN(token, pick());
+      ++steps;
+      most_steps = std::min(options.max_tokens - 1, most_steps + drop);
+    } else if (on_device) {
       // The device has its next step before this one's token is looked at.
       while (steps < std::min(stats.generated_tokens + kStepsAhead, most_steps)) {
         PTXSMITH_RETURN_IF_ERROR(model.StepGreedy());

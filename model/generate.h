@@ -24,8 +24,11 @@ namespace ptxsmith {
 
 struct GenerationOptions {
   uint32_t max_tokens = 128;
-  bool ignore_end = false;     // go on after an end token
-  SamplerOptions sampling;     // temperature 0 picks on the device
+  bool ignore_end = false;  // go on after an end token
+  SamplerOptions sampling;  // on the device where it can
+  // When the context is full, keep so many tokens from its start, drop half of the others and go
+  // on. None: stop.
+  std::optional<uint32_t> keep;
   std::function<bool()> stop;  // asked before each step whether to stop; may be empty
 };
 
@@ -50,8 +53,8 @@ struct GenerationStats {
 // Takes a piece of the continuation, whole UTF-8 characters at a time.
 using TextSink = std::function<void(absl::string_view text)>;
 
-// Starts at the model's present length. InvalidArgument when the prompt is empty, OutOfRange when
-// it does not fit the context (nothing has been run then).
+// Starts at the model's present length. Sets the model's sampling. InvalidArgument when the prompt
+// is empty, OutOfRange when it does not fit the context (nothing has been run then).
 absl::StatusOr<GenerationStats> Generate(Transformer& model, const Tokenizer& tokenizer,
                                          absl::Span<const TokenId> prompt,
                                          const GenerationOptions& options, const TextSink& sink);

@@ -15,6 +15,8 @@ absl::StatusOr<std::vector<KernelSpec>> KernelsOf(const GgufFile& file,
   ModuleCache cache(device);
   TransformerOptions silent = options;
   silent.progress = nullptr;  // nothing is loaded
+  // A device that runs nothing opens no library, whose products are no kernels anyway.
+  if (silent.products == Products::kLibrary) silent.products = Products::kAuto;
   PTXSMITH_ASSIGN_OR_RETURN(const std::unique_ptr<Transformer> model,
                             Transformer::Load(file, cache, silent));
   // Kernels of prompts are chosen when a prompt comes. Their length is an argument, but a few

@@ -26,6 +26,15 @@ constexpr absl::string_view kLlama3 =
 constexpr absl::string_view kQwen2 =
     R"re('[sS]|'[tT]|'[rR][eE]|'[vV][eE]|'[mM]|'[lL][lL]|'[dD])re"
     R"re(|[^\r\n\p{L}\p{N}]?\p{L}+|\p{N}| ?[^\s\p{L}\p{N}]+[\r\n]*|\s*[\r\n]+|\s+(?!\S)|\s+)re";
+// Words change where a capital follows a small letter; marks belong to letters.
+constexpr absl::string_view kTekken =
+    R"re([^\r\n\p{L}\p{N}]?[\p{Lu}\p{Lt}\p{Lm}\p{Lo}\p{M}]*[\p{Ll}\p{Lm}\p{Lo}\p{M}]+)re"
+    R"re(|[^\r\n\p{L}\p{N}]?[\p{Lu}\p{Lt}\p{Lm}\p{Lo}\p{M}]+[\p{Ll}\p{Lm}\p{Lo}\p{M}]*)re"
+    R"re(|\p{N}| ?[^\s\p{L}\p{N}]+[\r\n/]*|\s*[\r\n]+|\s+(?!\S)|\s+)re";
+// Digits are split off one by one before the rest is split as GPT-2 does: a space before a digit is
+// at the end of its part, hence the [^\s\p{N}] for GPT-2's \S.
+constexpr absl::string_view kSmolLm =
+    R"re(\p{N}|'s|'t|'re|'ve|'m|'ll|'d| ?\p{L}+| ?[^\s\p{L}\p{N}]+|\s+(?![^\s\p{N}])|\s+)re";
 
 struct PreRow {
   absl::string_view name;
@@ -42,6 +51,8 @@ constexpr PreRow kPreTable[] = {
     {"llama-bpe", kLlama3, true, true},
     {"qwen2", kQwen2, false, false},
     {"deepseek-r1-qwen", kQwen2, false, false},
+    {"tekken", kTekken, true, true},
+    {"smollm", kSmolLm, false, false},
 };
 
 // Backtracking steps of one match. Splitting a run of n spaces takes n; a pattern of the table that

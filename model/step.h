@@ -10,7 +10,9 @@
 #ifndef PTXSMITH_MODEL_STEP_H_
 #define PTXSMITH_MODEL_STEP_H_
 
+#include <algorithm>
 #include <cstdint>
+#include <iterator>
 #include <memory>
 #include <optional>
 #include <tuple>
@@ -71,6 +73,11 @@ class Step {
     return absl::OkStatus();
   }
   const std::vector<StepKernel>& kernels() const { return kernels_; }
+
+  // Lets `more` follow.
+  void Append(Step more) {
+    std::move(more.kernels_.begin(), more.kernels_.end(), std::back_inserter(kernels_));
+  }
 
  private:
   std::vector<StepKernel> kernels_;

@@ -47,14 +47,14 @@ class LayerType {
   std::optional<QuantType> first_, other_;
 };
 
-// One warp for each block of 256 columns where that gives enough of them: then no warp has more to
-// stage than another, and the rows' sums always lie in the same order. Tokens/s with 8, 12, 14 and
-// 16 warps: 3289, 2989, 2665, 2838 (Llama-3.2-1B, 8 blocks); -, 755, 725, 785 (Llama-3.1-8B, 16
-// blocks; synthetic Q4_K_M, H200, 2026-11-20, ptxsmith bench -p 0 -n 128).
+// A whole number of warps for each block of 256 columns where that leaves enough of them: a warp
+// then multiplies by one block only, and no warp has more to stage than another. Tokens/s of
+// synthetic Q4_K_M with 6, 8, 12 and 16 warps: 2148, -, 2169, 2135 (Qwen2.5-1.5B, 6 blocks); -,
+// 3298, 3222, 3337 (Llama-3.2-1B, 8 blocks). With 14 instead of 16, 725 instead of 785
+// (Llama-3.1-8B, 16 blocks). H200, 2026-11-20, ptxsmith bench -p 0 -n 128.
 uint32_t WarpsFor(uint32_t blocks) {
-  constexpr uint32_t kLeast = 8;
   constexpr uint32_t kMost = 16;
-  return std::min((kLeast + blocks - 1) / blocks * blocks, kMost);
+  return blocks <= kMost ? kMost / blocks * blocks : kMost;
 }
 
 class TiledLowering : public Lowering {
@@ -154,6 +154,7 @@ absl::Status TiledLowering::CheckKernel() {
   absl::Status status = BuildDecodeToken(spec_, target).status();
   if (absl::IsFailedPrecondition(status)) {  // wide matrices leave less room for the ring
     spec_.slots = 12;
+    spec_.in_flight = std::min(spec_.in_flight, spec_.slots - 1 - (spec_.warps + 1) / 2);
     status = BuildDecodeToken(spec_, target).status();
   }
   return status.ok() ? status : Unsupported(status.message());

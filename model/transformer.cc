@@ -73,6 +73,7 @@ absl::Status Transformer::Prepare(ModuleCache& cache, const TransformerOptions& 
       kv_cache_,
       KvCache::Allocate(device, config_,
                         {.context = context_, .slots = slots(), .type = options.kv_type}));
+  PTXSMITH_ASSIGN_OR_RETURN(kv_shift_, KvShift::Create(cache, kv_cache_, config_, rope_rates_));
   PTXSMITH_RETURN_IF_ERROR(stream_.Fill(io_.pick_count(), 0));
 
   const uint64_t slot_count = slots();
@@ -94,8 +95,9 @@ absl::Status Transformer::Prepare(ModuleCache& cache, const TransformerOptions& 
   }
   logits_.resize(uint64_t{logit_rows} * config_.vocab_size);
 
-  const ModelParts parts{config_,     weights_, kv_cache_, io_,
-                         rope_rates_, cache,    *profile_, options.activations};
+  modules_ = &cache;
+  activations_ = options.activations;
+  const ModelParts parts = Parts();
   PTXSMITH_ASSIGN_OR_RETURN(lowering_, NewLowering(options.lowering, parts));
   PTXSMITH_RETURN_IF_ERROR(PreparePrompts(parts, options));
   PTXSMITH_RETURN_IF_ERROR(MakeProgram({.logits = LogitRows::kNone}, &step_));
@@ -105,6 +107,10 @@ absl::Status Transformer::Prepare(ModuleCache& cache, const TransformerOptions& 
   PTXSMITH_RETURN_IF_ERROR(Lowering::AddPick(parts, 1, pick));
   pick_.step = std::move(pick).Take();
   return RecordGraph(pick_);
+}
+
+ModelParts Transformer::Parts() const {
+  return {config_, weights_, kv_cache_, io_, rope_rates_, *modules_, *profile_, activations_};
 }
 
 absl::Status Transformer::PreparePrompts(const ModelParts& parts,
@@ -126,7 +132,7 @@ absl::Status Transformer::PreparePrompts(const ModelParts& parts,
       NewPromptLowering(parts, std::move(library), options.prompt_weights);
   if (prompts.ok()) {
     prompt_lowering_ = *std::move(prompts);
-    dense_rows_ = options.dense_rows;
+    dense_rows_ = options.dense_rows.value_or(profile_->dense_rows);
     return absl::OkStatus();
   }
   // What dense products cannot compute goes through the plain kernels, unless it was asked for.
@@ -328,7 +334,7 @@ absl::Status Transformer::Pick() {
   // After a prompt the first row is not the last token.
   PTXSMITH_RETURN_IF_ERROR(
       stream_.CopyToDevice(io_.positions(1), Words(host_positions_) + length() - 1, 4));
-  PTXSMITH_RETURN_IF_ERROR(Run(pick_));
+  PTXSMITH_RETURN_IF_ERROR(RunChoice(pick_, sampled_pick_));
   output_ = Output::kChoice;
   return SendPicks(1);
 }
@@ -373,6 +379,39 @@ void Transformer::ForgetPicks() {
   ahead_ = 0;
 }
 
+absl::Status Transformer::RunChoice(const Program& greedy, const Program& sampled) {
+  if (!sampler_) return Run(greedy);
+  PTXSMITH_RETURN_IF_ERROR(sampler_->Feed(choices_made_, stream_));
+  return Run(sampled);
+}
+
+absl::Status Transformer::SetSampling(const SamplerOptions& options,
+                                      absl::Span<const TokenId> recent) {
+  PTXSMITH_RETURN_IF_ERROR(CheckSampling(options));
+  DropAhead();
+  std::optional<DeviceSampler> sampler;
+  Program decode, pick;
+  if (options.temperature > 0) {
+    const ModelParts parts = Parts();
+    PTXSMITH_ASSIGN_OR_RETURN(
+        sampler, DeviceSampler::Create(parts, options, recent, choices_made_, stream_));
+    StepBuilder alone(*modules_), after_logits(*modules_);
+    PTXSMITH_RETURN_IF_ERROR(sampler->AddTo(parts, alone));
+    PTXSMITH_RETURN_IF_ERROR(sampler->AddTo(parts, after_logits));
+    pick.step = std::move(alone).Take();
+    PTXSMITH_ASSIGN_OR_RETURN(decode.step, lowering_->Lower({.logits = LogitRows::kAll}));
+    decode.step.Append(std::move(after_logits).Take());
+    PTXSMITH_RETURN_IF_ERROR(RecordGraph(pick));
+    PTXSMITH_RETURN_IF_ERROR(RecordGraph(decode));
+  }
+  // What the programs so far read must not go before they have run.
+  PTXSMITH_RETURN_IF_ERROR(stream_.Synchronize());
+  sampled_decode_ = std::move(decode);
+  sampled_pick_ = std::move(pick);
+  sampler_ = std::move(sampler);
+  return absl::OkStatus();
+}
+
 absl::StatusOr<TokenId> Transformer::Greedy() {
   PTXSMITH_RETURN_IF_ERROR(Pick());
   while (choices_read_ != choices_made_) PTXSMITH_RETURN_IF_ERROR(NextGreedy().status());
@@ -383,7 +422,7 @@ absl::Status Transformer::StepGreedy() {
   PTXSMITH_RETURN_IF_ERROR(CheckRoom(slot_, 1));
   PTXSMITH_RETURN_IF_ERROR(CheckUnreadPicks());
   PTXSMITH_RETURN_IF_ERROR(Pick());
-  PTXSMITH_RETURN_IF_ERROR(Run(decode_));
+  PTXSMITH_RETURN_IF_ERROR(RunChoice(decode_, sampled_decode_));
   PTXSMITH_RETURN_IF_ERROR(SendPicks(1));
   ++lengths_[slot_];
   ++ahead_;
@@ -411,6 +450,19 @@ absl::Status Transformer::Rewind(uint32_t length) {
         absl::StrCat("cannot rewind to position ", length, ": the sequence has ", this->length()));
   }
   lengths_[slot_] = length;
+  rewound_ = true;
+  output_ = Output::kNothing;
+  return absl::OkStatus();
+}
+
+absl::Status Transformer::Shift(uint32_t keep, uint32_t drop) {
+  DropAhead();
+  if (keep > length() || drop > length() - keep) {
+    return absl::OutOfRangeError(absl::StrCat("cannot drop ", drop, " positions after ", keep,
+                                              ": the sequence has ", length()));
+  }
+  PTXSMITH_RETURN_IF_ERROR(kv_shift_.Run(slot_, {keep, drop, length()}, stream_));
+  lengths_[slot_] -= drop;
   rewound_ = true;
   output_ = Output::kNothing;
   return absl::OkStatus();

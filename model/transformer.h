@@ -20,6 +20,7 @@
 #include <functional>
 #include <map>
 #include <memory>
+#include <optional>
 #include <utility>
 #include <vector>
 
@@ -27,9 +28,12 @@
 #include "absl/status/statusor.h"
 #include "absl/types/span.h"
 #include "model/config.h"
+#include "model/device_sampler.h"
 #include "model/gguf.h"
+#include "model/kv_shift.h"
 #include "model/lowering.h"
 #include "model/prompt_lowering.h"
+#include "model/sampler.h"
 #include "model/step.h"
 #include "model/step_memory.h"
 #include "model/token.h"
@@ -57,9 +61,7 @@ struct TransformerOptions {
   bool exact_batches = false;
   uint32_t batch = 2048;  // tokens of a prompt that are run at once, at most
   Products products = Products::kAuto;
-  // Expanding the weights costs the same for any number of tokens. On an H200 (2026-11-20) with
-  // 14336 x 4096 weights in q4_k: 44 us and 35 for the product of 64 tokens, gemm 105 us.
-  uint32_t dense_rows = 48;
+  std::optional<uint32_t> dense_rows;                       // none: as the profile has it
   PromptWeights prompt_weights = PromptWeights::kExpanded;  // of those products
   // Tokens whose logits the device can hold at once, for PromptLogits; at least those of a batch
   // of sequences.
@@ -111,8 +113,16 @@ class Transformer {
   // Of the last token run, for which they must have been wanted; of a batch those of every row.
   // Waits for the device. The span is valid until the next call.
   absl::StatusOr<absl::Span<const float>> Logits();
-  // The index of the largest of them, found on the device: four bytes travel.
+  // The index of the largest of them, or what SetSampling says, found on the device: four bytes
+  // travel.
   absl::StatusOr<TokenId> Greedy();
+
+  // From here on Greedy and StepGreedy choose at random, as Sampler with these options does, number
+  // for number; a temperature of 0 makes them greedy again. `recent` are the tokens so far, whose
+  // logits the penalty lowers; with a penalty Logits() are lowered, too. Batches and Verify stay
+  // greedy. InvalidArgument for an option out of range, Unimplemented unless DeviceCanSample; then
+  // nothing has changed.
+  absl::Status SetSampling(const SamplerOptions& options, absl::Span<const TokenId> recent);
 
   // Runs the token that Greedy() gives, or that the StepGreedy before this one chose, and chooses
   // the next. Only enqueues. OutOfRange when the context is full, FailedPrecondition when there are
@@ -134,6 +144,11 @@ class Transformer {
   absl::Status Rewind(uint32_t length);
   // Forgets all positions.
   void Reset();
+  // Forgets the `drop` positions after the first `keep`; those that follow take their places, their
+  // keys rotated and rounded again: how a text goes on when its context is full. There are no
+  // logits afterwards. Dropping half of what follows is one launch a layer, dropping little many.
+  // OutOfRange beyond length().
+  absl::Status Shift(uint32_t keep, uint32_t drop);
 
   // All positions as bytes, and an empty sequence filled from them: see model/kv_snapshot.h. There
   // are no logits afterwards. FailedPrecondition unless the sequence is empty.
@@ -194,6 +209,9 @@ class Transformer {
   absl::Status UploadRopeRates(Device& device);
   absl::Status RecordGraph(Program& program);
   absl::Status MakeProgram(const StepShape& shape, Program* program);
+  ModelParts Parts() const;
+  // Runs a step that ends with a choice.
+  absl::Status RunChoice(const Program& greedy, const Program& sampled);
 
   absl::Status CheckRoom(uint32_t slot, uint32_t tokens) const;
   absl::Status CheckTokens(absl::Span<const TokenId> tokens) const;
@@ -222,9 +240,12 @@ class Transformer {
   uint32_t slot_ = 0;
   bool graphs_ = true;  // debugging wants to see each launch
 
+  ModuleCache* modules_ = nullptr;
+  Activations activations_ = Activations::kF32;
   std::shared_ptr<const GpuProfile> profile_;
   StepIo io_;
   KvCache kv_cache_;
+  KvShift kv_shift_;
   Buffer rope_rates_;
   std::unique_ptr<Lowering> lowering_;
   std::unique_ptr<Lowering> prompt_lowering_;  // of dense_rows_ tokens or more; may be null
@@ -234,6 +255,9 @@ class Transformer {
   Program step_, step_logits_;  // one token from the host
   Program decode_;              // one token from the device, and the choice of the next
   Program pick_;                // the choice alone
+  // The same two with the choice made at random.
+  std::optional<DeviceSampler> sampler_;
+  Program sampled_decode_, sampled_pick_;
   std::map<std::pair<uint32_t, LogitRows>, Program> prompts_;
   std::map<std::pair<uint32_t, bool>, Program> batches_;  // by rows and whether they are exact
   bool exact_batches_ = false;

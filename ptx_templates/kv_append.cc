@@ -6,36 +6,6 @@
 #include "codegen/warp.h"
 
 namespace ptxsmith {
-namespace {
-
-// The head's elements as halves.
-void StoreF16(KernelBuilder& k, const KvAppendSpec& spec, uint32_t threads, const In<F32>& head,
-              const InOut<U8>& cell) {
-  k.For(k.ThreadX(), spec.head_dim, {.step = threads},
-        [&](const Val<U32>& d) { cell.As<F16>().Store(d, ToF16(head.Load(d))); });
-}
-
-// The head's elements as blocks, one warp for each.
-void StoreQ8_0(KernelBuilder& k, const KvAppendSpec& spec, uint32_t threads, const In<F32>& head,
-               const InOut<U8>& cell) {
-  // Adding 1.5 * 2^23 leaves the nearest integer, in two's complement, in the low bits.
-  constexpr float kRound = 12582912.0f;
-  const Val<U32> lane = k.Lane();
-  k.For(k.Warp(), spec.head_dim / kQ8_0Weights, {.step = threads / kWarpLanes},
-        [&](const Val<U32>& b) {
-          const InOut<U8> block = cell.At(b, kQ8_0Bytes);
-          const Val<F32> x = head.Load(b * kQ8_0Weights + lane);
-          const Val<F32> d = WarpMax(Abs(x)) / 127.0f;
-          const Val<F16> stored = ToF16(d);
-          const Val<F32> quotient = x * (Constant<F32>(d, 1.0f) / d) + kRound;
-          block.At(kQ8_0Quants)
-              .Store(lane, Select<U32>(ToF32(stored) == 0.0f, 0, Bitcast<U32>(quotient)));
-          k.If(lane == 0, [&] { block.As<F16>().Store(0, stored); });
-        });
-}
-
-}  // namespace
-
 absl::StatusOr<KernelSpec> BuildKvAppend(const KvAppendSpec& spec, const Target& target) {
   PTXSMITH_RETURN_IF_ERROR(CheckFields(spec));
   PTXSMITH_RETURN_IF_ERROR(CheckKvCell(KvAppendSpec::kFamily, spec.type, spec.head_dim));
@@ -74,9 +44,13 @@ absl::StatusOr<KernelSpec> BuildKvAppend(const KvAppendSpec& spec, const Target&
   k.If(position < context && slot < slots, [&] {
     const Val<U32> from = k.CtaY() * row_elements + k.CtaX() * spec.head_dim;
     const Val<U32> to = (slot * spec.kv_heads + k.CtaX()) * context + position;
-    const auto store = spec.type == QuantType::kF16 ? StoreF16 : StoreQ8_0;
-    store(k, spec, threads, keys.At(from), k_cache.At(to, cell_bytes));
-    store(k, spec, threads, values.At(from), v_cache.At(to, cell_bytes));
+    const auto store = [&](const In<F32>& head, const InOut<U8>& cell) {
+      StoreKvCell(
+          k, {spec.type, spec.head_dim, threads}, [&](const Val<U32>& d) { return head.Load(d); },
+          cell);
+    };
+    store(keys.At(from), k_cache.At(to, cell_bytes));
+    store(values.At(from), v_cache.At(to, cell_bytes));
   });
   return std::move(k).Finish();
 }

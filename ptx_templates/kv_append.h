@@ -10,7 +10,7 @@
 // Geometry     one block per head and row; for q8_0 one warp per 32 elements.
 // Traffic      every element once.
 // Numerics     exactly rounded operations only. f16: values beyond 65504 become infinite. q8_0: the
-//              error is at most 0.51 d for normal halves d; values beyond 127 * 65504 are lost.
+//              error is at most 0.57 d for normal halves d; values beyond 127 * 65504 are lost.
 // Limits       a position of `context` or more, or a slot of `slots` or more, writes nothing: the
 //              caller checks for overflow, the kernel only keeps the damage out of memory, and rows
 //              without a sequence are marked by the position 2^32 - 1. q8_0 needs a head_dim that

@@ -15,6 +15,7 @@
 #include "ptx_templates/embed_row.h"
 #include "ptx_templates/gate_up.h"
 #include "ptx_templates/gemm.h"
+#include "ptx_templates/gemm_blocked.h"
 #include "ptx_templates/gemm_half.h"
 #include "ptx_templates/gemv.h"
 #include "ptx_templates/gemv_multi.h"
@@ -22,6 +23,7 @@
 #include "ptx_templates/gemv_q8_1.h"
 #include "ptx_templates/glu_half.h"
 #include "ptx_templates/kv_append.h"
+#include "ptx_templates/kv_shift.h"
 #include "ptx_templates/layer_norm.h"
 #include "ptx_templates/prefill_attention.h"
 #include "ptx_templates/quantize_e4m3.h"
@@ -30,6 +32,7 @@
 #include "ptx_templates/read_stream.h"
 #include "ptx_templates/rms_norm.h"
 #include "ptx_templates/rope.h"
+#include "ptx_templates/sample.h"
 #include "ptx_templates/softmax.h"
 #include "ptx_templates/tiles/decode_token.h"
 #include "ptx_templates/tiles/gemm_tiles.h"
@@ -64,6 +67,7 @@ constexpr Family kFamilies[] = {
     MakeFamily<GateUpSpec, BuildGateUp, GateUpVariants>(),
     MakeFamily<GemmSpec, BuildGemm, GemmVariants>(),
     MakeFamily<GemmHalfSpec, BuildGemmHalf, GemmHalfVariants>(),
+    MakeFamily<GemmBlockedSpec, BuildGemmBlocked, GemmBlockedVariants>(),
     MakeFamily<ReadStreamSpec, BuildReadStream, ReadStreamVariants>(),
     MakeFamily<RepackSpec, BuildRepack, RepackVariants>(),
     MakeFamily<DecodeTokenSpec, BuildDecodeToken, DecodeTokenVariants>(),
@@ -82,6 +86,7 @@ constexpr Family kFamilies[] = {
     MakeFamily<SoftmaxSpec, BuildSoftmax, SoftmaxVariants>(),
     MakeFamily<RopeSpec, BuildRope, RopeVariants>(),
     MakeFamily<KvAppendSpec, BuildKvAppend, KvAppendVariants>(),
+    MakeFamily<KvShiftSpec, BuildKvShift, KvShiftVariants>(),
     MakeFamily<AttentionSpec, BuildAttention, AttentionVariants>(),
     MakeFamily<AttentionCombineSpec, BuildAttentionCombine, AttentionCombineVariants>(),
     MakeFamily<PrefillAttentionSpec, BuildPrefillAttention, PrefillAttentionVariants>(),
@@ -99,6 +104,8 @@ constexpr Family kFamilies[] = {
     MakeFamily<ArgmaxSpec, BuildArgmax, ArgmaxVariants>(),
     MakeFamily<AdvanceSpec, BuildAdvance, AdvanceVariants>(),
     MakeFamily<TopKSpec, BuildTopK, TopKVariants>(),
+    MakeFamily<SampleSpec, BuildSample, SampleVariants>(),
+    MakeFamily<PenalizeSpec, BuildPenalize, PenalizeVariants>(),
     MakeFamily<ConvertSpec, BuildConvert, ConvertVariants>(),
     MakeFamily<QuantizeE4M3Spec, BuildQuantizeE4M3, QuantizeE4M3Variants>(),
     MakeFamily<AbsmaxSpec, BuildAbsmax, AbsmaxVariants>(),

@@ -206,6 +206,17 @@ void AddRunCommand(CLI::App& app, absl::Status& result) {
       ->capture_default_str();
   command->add_option("--top-p", sampling.top_p, "Sample among those of this total probability")
       ->capture_default_str();
+  command
+      ->add_option("--min-p", sampling.min_p,
+                   "Sample among those of at least this part of the largest probability")
+      ->capture_default_str();
+  command
+      ->add_option("--repeat-penalty", sampling.penalty,
+                   "What the logits of the last 64 tokens are divided by")
+      ->capture_default_str();
+  command->add_option("--keep", options->generation.keep,
+                      "When the context is full, keep so many tokens from its start, drop half of "
+                      "the others and go on; without this: stop");
   command->add_option("-s,--seed", options->seed, "Seed of the sampling; -1: a random one")
       ->check(CLI::Range(int64_t{-1}, INT64_MAX))
       ->capture_default_str();

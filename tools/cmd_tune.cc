@@ -1,8 +1,10 @@
 // ptxsmith tune: measures which kernels are fastest on a GPU and writes that down.
 #include <CLI/CLI.hpp>
+#include <algorithm>
 #include <chrono>
 #include <cstdio>
 #include <filesystem>
+#include <iterator>
 #include <memory>
 #include <string>
 #include <vector>
@@ -38,6 +40,44 @@ absl::StatusOr<GpuProfile> StartingPoint(const Options& options, const DevicePro
   std::fprintf(stderr, "%s has %zu choices that hold and %zu that do not\n", options.output.c_str(),
                profile.choices.size(), ignored);
   return profile;
+}
+
+// Seconds of prompts of these lengths.
+absl::StatusOr<std::vector<double>> TimePrompts(const GgufFile& file, ModuleCache& cache,
+                                                absl::Span<const uint32_t> lengths,
+                                                Products products) {
+  TransformerOptions options;
+  options.batch = lengths.back();
+  options.products = products;
+  options.dense_rows = 1;
+  PTXSMITH_ASSIGN_OR_RETURN(const std::unique_ptr<Transformer> model,
+                            Transformer::Load(file, cache, options));
+  ModelBench bench(*model);
+  std::vector<double> seconds;
+  for (const uint32_t length : lengths) {
+    PTXSMITH_ASSIGN_OR_RETURN(std::vector<double> runs,
+                              bench.Run({.prompt = length}, /*repeats=*/5));
+    std::sort(runs.begin(), runs.end());
+    seconds.push_back(runs[runs.size() / 2]);
+  }
+  return seconds;
+}
+
+// From how many tokens on expanded weights are faster, for this and every greater length.
+absl::StatusOr<uint32_t> TuneDenseRows(const GgufFile& file, ModuleCache& cache) {
+  constexpr uint32_t kLengths[] = {8, 16, 24, 32, 48, 64, 96, 128};
+  PTXSMITH_ASSIGN_OR_RETURN(const std::vector<double> plain,
+                            TimePrompts(file, cache, kLengths, Products::kPlain));
+  PTXSMITH_ASSIGN_OR_RETURN(const std::vector<double> dense,
+                            TimePrompts(file, cache, kLengths, Products::kAuto));
+  std::printf("%-28s %10s %10s\n", "prompt, tokens", "plain, us", "dense, us");
+  uint32_t rows = 2 * kLengths[std::size(kLengths) - 1];
+  for (size_t i = std::size(kLengths); i-- > 0;) {
+    std::printf("%-28u %10.0f %10.0f\n", kLengths[i], plain[i] * 1e6, dense[i] * 1e6);
+  }
+  for (size_t i = std::size(kLengths); i-- > 0 && dense[i] < plain[i];) rows = kLengths[i];
+  std::printf("weights are expanded from %u tokens on\n", rows);
+  return rows;
 }
 
 absl::Status RunTune(const Options& options) {
@@ -85,6 +125,12 @@ absl::Status RunTune(const Options& options) {
     std::printf("%-28s %10.2f %10.2f %6.1f %% %6.1f %%\n", ProblemName(result.problem).c_str(),
                 result.default_microseconds, best, 100 * (result.default_microseconds / best - 1),
                 100 * result.Rate(result.best()) / profile.read_bandwidth);
+  }
+  if (left == 0) {
+    PTXSMITH_ASSIGN_OR_RETURN(profile.dense_rows, TuneDenseRows(file, cache));
+    PTXSMITH_ASSIGN_OR_RETURN(const std::string text,
+                              ProfileText(profile, device->profile().target));
+    PTXSMITH_RETURN_IF_ERROR(WriteFile(options.output, text));
   }
   if (left > 0) {
     std::fprintf(stderr, "%zu of %zu matrices are left: run the same command again\n", left,

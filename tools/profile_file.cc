@@ -51,6 +51,7 @@ absl::StatusOr<std::string> ProfileText(const GpuProfile& profile, const Target&
   return Json{{"device", profile.device},
               {"driver_version", profile.driver_version},
               {"read_bandwidth", profile.read_bandwidth},
+              {"dense_rows", profile.dense_rows},
               {"gemv", choices}}
              .dump(2) +
          "\n";
@@ -73,6 +74,7 @@ absl::StatusOr<GpuProfile> ParseProfile(absl::string_view text, const DeviceProf
     return profile;
   }
   Get(json, "read_bandwidth", &profile.read_bandwidth);
+  Get(json, "dense_rows", &profile.dense_rows);
   for (const Json& record : json["gemv"]) {
     std::string problem, kernel, hash;
     TunedGemv choice;

@@ -18,7 +18,14 @@
 
 namespace ptxsmith {
 
-inline constexpr uint32_t kMaxRowTiles = 14;  // that a block sums at a time
+inline constexpr uint32_t kMaxRowTiles = 14;         // that a block sums at a time
+inline constexpr uint32_t kAttentionPositions = 16;  // that a warp takes at a time
+
+// What fits into f16; also for NaN.
+inline Val<F32> ClampToHalf(const Val<F32>& x) {
+  constexpr float kLargest = 65504.0f;
+  return Max(Min(x, kLargest), -kLargest);
+}
 
 // Rows of one type inside a matrix, whose type may depend on the layer.
 struct MatrixPart {
@@ -33,6 +40,7 @@ struct MatrixPart {
 struct PhaseMatrix {
   uint32_t blocks;  // K / 256
   std::vector<MatrixPart> parts;
+  uint32_t sums_at = 0;  // the row tile of the sums that its own begin at
 
   uint32_t row_tiles() const {
     uint32_t sum = 0;
@@ -42,7 +50,7 @@ struct PhaseMatrix {
 };
 
 struct DecodeParams {
-  DecodeParams(KernelBuilder& k, const DecodeTokenSpec& spec, const DecodeExchange& at);
+  DecodeParams(KernelBuilder& k, const DecodeTokenSpec& spec);
 
   InOut<U32> tokens, positions;
   Out<F32> logits;
@@ -77,6 +85,8 @@ class DecodeKernel {
   uint32_t qkv_rows() const { return q_rows() + 2 * kv_rows(); }
   // Row tiles of a matrix that are summed at a time.
   uint32_t MostAtOnce(const PhaseMatrix& matrix) const;
+  TileProduct::Shape Sums();       // says in the matrices where their sums lie
+  Val<U32> PartPositions() const;  // of the cache, that a part of the attention has at most
 
   // The region of a layer in this launch's copy of the exchange.
   InOut<U32> Region(const Val<U32>& layer) const { return copy_.At(layer, at_.layer * 4); }
@@ -89,7 +99,26 @@ class DecodeKernel {
   // --- Phases of the compute warps, in order. ---
   void Embed();
   void QueryKeyValue(const Val<U32>& layer, const Val<U32>& flags);
-  void Attend(const Val<U32>& layer);  // decode_attention.cc
+  // decode_attention.cc
+  void Attend(const Val<U32>& layer);
+  void StageQueries(const InOut<U32>& qkv);
+  template <size_t E>
+  void JoinWarps(const Val<U32>& layer, const Val<U32>& warps);
+  void JoinParts(const Val<U32>& layer);
+  // A lane's share of the results, not yet divided by the sum of the weights.
+  template <size_t E>
+  void PublishAttended(const InOut<U32>& to, const std::deque<Var<F32>>& out, const Val<F32>& sum);
+  uint32_t AttentionBytes() const;  // of shared memory
+  // This block's keys and values into the ring.
+  void ProduceCache(const Val<U32>& layer, const Val<U64>& policy);
+  // A part's results for `unit` of 64 elements of the group's heads, in the exchange; 64 elements,
+  // maximum, sum.
+  InOut<U32> Partial(const Val<U32>& layer, Operand<U32> part, const Val<U32>& unit) const {
+    const uint32_t units = DecodeHeadGroup(spec_) * spec_.head_dim / kPartialElements;
+    const uint32_t groups = spec_.heads / DecodeHeadGroup(spec_);
+    return partials_.At(((layer * at_.max_splits + part) * groups + head_group_) * units + unit,
+                        kPartialWords * 4);
+  }
   // What comes after a sum into the residual: its norm, the slot of the norm before it, whose unit
   // it takes, and where its x and sums of squares belong.
   struct NextInput {
@@ -142,7 +171,9 @@ class DecodeKernel {
   Shared<U32> best_indices_;
   const Val<U32> thread_, warp_, lane_, cta_;
   const Val<U32> position_;
-  InOut<U32> copy_, other_copy_;
+  InOut<U32> copy_, other_copy_, partials_;
+  // This block's part of the attention: a group of heads, and cached positions.
+  const Val<U32> head_group_, part_, part_positions_, parts_, first_cached_, cached_;
   std::optional<Var<F32>> residual_;  // of the thread's row of width
 };
 
@@ -174,7 +205,8 @@ void DecodeKernel::MultiplyRows(const PhaseMatrix& matrix, const Val<U32>& flags
     ForParts(matrix, flags, first, count,
              [&](const TileFormat& format, const MatrixPart&, const Val<U32>&, const Val<U32>& low,
                  const Val<U32>& n) {
-               product_.Multiply(ring_, format, matrix.blocks, n, low - first, warp_, lane_);
+               product_.Multiply(ring_, format, matrix.blocks, n, low - first + matrix.sums_at,
+                                 warp_, lane_);
              });
   };
   const auto meet = [&](bool with_squares) {

@@ -8,16 +8,6 @@
 #include "ptx_templates/tiles/repack.h"
 
 namespace ptxsmith {
-namespace {
-
-constexpr float kLargestHalf = 65504.0f;
-
-Val<F32> ClampToHalf(const Val<F32>& x) {
-  return Max(Min(x, kLargestHalf), -kLargestHalf);  // also for NaN
-}
-
-}  // namespace
-
 void DecodeKernel::Embed() {
   const uint32_t blocks = spec_.width / kTileColumns;
   const Decoder& decoder = DecoderFor(spec_.embedding);

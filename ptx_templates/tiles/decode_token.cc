@@ -9,6 +9,10 @@ namespace ptxsmith {
 namespace {
 
 constexpr uint32_t kMaxSplits = 16;
+// Heads of a block: columns of the tensor cores' tile; and what is best. With six, each FFMA of the
+// values' sums waits for the others of its warp, while half of the device has nothing to do.
+constexpr uint32_t kMaxGroup = 8;
+constexpr uint32_t kBestGroup = 4;
 
 uint32_t Aligned(uint32_t words) { return (words + 31) / 32 * 32; }
 
@@ -17,16 +21,15 @@ absl::Status Check(const DecodeTokenSpec& spec) {
   const auto refuse = [](const auto&... text) {
     return absl::InvalidArgumentError(absl::StrCat("decode_token: ", text...));
   };
-  if (spec.heads % spec.kv_heads != 0 || spec.heads / spec.kv_heads % spec.group != 0) {
-    return refuse("group=", spec.group, " does not divide the query heads of a key head, ",
-                  spec.heads, " / ", spec.kv_heads);
+  if (spec.heads % spec.kv_heads != 0) {
+    return refuse("heads=", spec.heads, " is not a multiple of kv_heads=", spec.kv_heads);
   }
   if (spec.heads * spec.head_dim % kTileColumns != 0) {
     return refuse("heads * head_dim = ", spec.heads * spec.head_dim, " is not a multiple of 256");
   }
-  if (spec.heads / spec.group > spec.ctas) {
-    return refuse("ctas=", spec.ctas, " is less than the ", spec.heads / spec.group,
-                  " groups of heads");
+  const uint32_t groups = spec.heads / DecodeHeadGroup(spec);
+  if (groups > spec.ctas) {
+    return refuse("ctas=", spec.ctas, " is less than the ", groups, " groups of heads");
   }
   // The residual of a row stays with one thread.
   const uint32_t tiles = MostRowTiles(spec.ctas, spec.width / kTileRows);
@@ -40,10 +43,22 @@ absl::Status Check(const DecodeTokenSpec& spec) {
 
 }  // namespace
 
+uint32_t DecodeHeadGroup(const DecodeTokenSpec& spec) {
+  const uint32_t heads = spec.heads / spec.kv_heads;
+  const auto divisor_up_to = [&](uint32_t most) {
+    uint32_t group = std::min(heads, most);
+    while (heads % group != 0) --group;
+    return group;
+  };
+  const uint32_t group = divisor_up_to(kBestGroup);
+  return group > 1 ? group : divisor_up_to(kMaxGroup);
+}
+
 DecodeExchange::DecodeExchange(const DecodeTokenSpec& spec) {
   const uint32_t q = spec.heads * spec.head_dim;
   const uint32_t kv = spec.kv_heads * spec.head_dim;
-  max_splits = std::clamp(spec.ctas / (spec.heads / spec.group), 1u, kMaxSplits);
+  max_splits = std::clamp(spec.ctas / (spec.heads / DecodeHeadGroup(spec)), 1u, kMaxSplits);
+  layer_partials = max_splits * (q / kPartialElements) * kPartialWords;
   uint32_t next = 0;
   const auto place = [&](uint32_t words) {
     const uint32_t at = next;
@@ -57,7 +72,6 @@ DecodeExchange::DecodeExchange(const DecodeTokenSpec& spec) {
   hidden = place(spec.ff / 2);
   squares = place(spec.width / kTileRows);
   squares_ff = place(spec.width / kTileRows);
-  partials = place((max_splits - 1) * spec.heads * (spec.head_dim + 4));
   layer = next;
   next = (spec.layers + 1) * layer;
   embedding = place(spec.width);
@@ -84,9 +98,10 @@ std::vector<DecodeTokenSpec> DecodeTokenVariants() {
   DecodeTokenSpec biased = small;
   biased.pairing = RopePairing::kHalfSplit;
   biased.bias = true;
-  biased.group = 2;
+  biased.heads = 12;
+  biased.kv_heads = 4;
   biased.split = 4;
-  biased.ctas = 4;
+  biased.ctas = 8;
   biased.pick = false;
   DecodeTokenSpec wide = small;
   wide.head_dim = 128;

@@ -18,22 +18,24 @@
 // Geometry     one block per SM (`ctas`): `warps` that compute, one that fills the ring, one for
 // sums of
 //              squares. A block owns a range of rows of every matrix. Attention: a block takes
-//              `group` query heads of one key head and, once there are more than `split` positions,
-//              a part of the positions; the block with the first part joins them.
+//              the query heads of one key head, eight at most, and, once there are more than
+//              `split` positions, a part of the positions; all of these blocks join the parts, each
+//              some elements. Keys and values come through the ring like weights.
 // Exchange     Nobody counts or fences: every word of the exchange is all ones until its one writer
 //              stores it, which no number that is stored can be, and a reader polls the words it
 //              needs. There are two copies, used in turn; each launch wipes the other one. A store
 //              and a fence took 1.9 us under streaming, and release/acquire counters threw away
 //              what the ring had won (41.0 against 33.0 us a layer of an 8B model, H200,
 //              2026-11-20).
-// Traffic      every byte of the tiles once, the keys and values of the positions so far heads /
-//              (kv_heads group) times.
+// Traffic      every byte of the tiles once; the keys and values of the positions so far once for
+//              every block of query heads of a key head.
 // Numerics     exact integers and f32 in a fixed order: two runs give the same bits. What travels
 //              as f16 is multiplied by a power of two before and divided by it after: inputs of
 //              norms by about 1/16 of the last norm's 1 / rms, so that they reach 65504 only when
 //              the rms grows sqrt(width) weight / 10^6 times at once; hidden activations by 1/16,
 //              which leaves them 10^6. What is larger becomes that. (Without, an input of 10^5
 //              lost 4 to 11 % of the largest logit of a random model.)
+//              Scores of the attention are sums of tensor cores, in which devices differ.
 // Limits       widths multiples of 256, rows of 16; head_dim 64 or 128; the rows of width that a
 // block
 //              owns fit its threads; cooperative launch: all blocks run at once.
@@ -80,7 +82,6 @@ struct DecodeTokenSpec {
   uint32_t in_flight = 4;
   uint32_t slots = 16;
   uint32_t terms = 2;
-  uint32_t group = 1;
   uint32_t split = 256;
 
   static constexpr absl::string_view kFamily = "decode_token";
@@ -115,7 +116,6 @@ struct DecodeTokenSpec {
       Field("in_flight", &DecodeTokenSpec::in_flight, Between(1, 15), "chunks asked for ahead"),
       Field("slots", &DecodeTokenSpec::slots, OneOf(12, 16), "chunks that the ring holds"),
       Field("terms", &DecodeTokenSpec::terms, OneOf(1, 2), "8-bit terms of an activation"),
-      Field("group", &DecodeTokenSpec::group, Between(1, 16), "query heads per block"),
       Field("split", &DecodeTokenSpec::split, AtLeast(1), "positions before they are divided"));
 };
 
@@ -131,21 +131,28 @@ struct DecodeExchange {
   uint32_t hidden = 0;    // f16 [ff]
   uint32_t squares = 0;   // f32 [width / 16]: sums of squares of 16 rows, of x
   uint32_t squares_ff = 0;
-  uint32_t partials =
-      0;               // f32 [max_splits - 1][heads][head_dim + 4]: of attention, then max and sum
   uint32_t layer = 0;  // words of a layer
   // After all layers.
   uint32_t embedding = 0;  // f32 [width]
   uint32_t best = 0;       // [ctas] largest logit and its index
   uint32_t copy = 0;       // words of a copy
+
+  // Of attention in parts, wiped by the one who reads it: f32 [layers][max_splits]
+  // [heads head_dim / 64][68], 64 elements, then maximum and sum of their head.
   uint32_t max_splits = 1;
+  uint32_t layer_partials = 0;
 };
 
-// 32 words with the turn first, then the two copies.
+// 32 words with the turn first, then the two copies, then the partial results of attention.
 inline constexpr uint32_t kExchangeHeader = 32;
 inline uint64_t DecodeExchangeWords(const DecodeTokenSpec& spec) {
-  return kExchangeHeader + 2 * uint64_t{DecodeExchange(spec).copy};
+  const DecodeExchange at(spec);
+  return kExchangeHeader + 2 * uint64_t{at.copy} + uint64_t{spec.layers} * at.layer_partials;
 }
+inline constexpr uint32_t kPartialElements = 64;
+inline constexpr uint32_t kPartialWords = kPartialElements + 4;
+// Query heads that a block takes at a time.
+uint32_t DecodeHeadGroup(const DecodeTokenSpec& spec);
 // Bytes from the keys of a layer to its values, and from these to the next keys.
 inline uint64_t DecodeKvPartBytes(const DecodeTokenSpec& spec) {
   return (uint64_t{spec.kv_heads} * spec.context * spec.head_dim * 2 + 255) / 256 * 256;

@@ -22,16 +22,23 @@ inline void Publish(const InOut<U32>& at, Operand<U32> index, Operand<U32> word)
   at.Store(index, word, MemoryOrder::kRelaxed);
 }
 
-// N words at a time, to be loaded again until all of a warp's are there.
+// N words at a time, to be loaded again until all of a warp's are there. Threads that do not want
+// theirs have zeros: whoever polls without need delays the others, as one line of L2 serves one
+// request at a time.
 template <size_t N>
 class Polled {
  public:
-  Polled(KernelBuilder& k, const InOut<U32>& at) : at_(at) {
-    for (size_t i = 0; i < N; ++i) words_.emplace_back(&k.recorder(), kUnwritten);
+  Polled(KernelBuilder& k, const InOut<U32>& at) : Polled(k, at, k.True()) {}
+  Polled(KernelBuilder& k, const InOut<U32>& at, const Pred& wanted)
+      : k_(k), at_(at), wanted_(wanted) {
+    const Val<U32> first = Select<U32>(wanted, kUnwritten, 0);
+    for (size_t i = 0; i < N; ++i) words_.emplace_back(&k.recorder(), first);
   }
   void Load() {
-    const Vec<U32, N> loaded = at_.template Load<N>(0, MemoryOrder::kRelaxed);
-    for (size_t i = 0; i < N; ++i) words_[i] = loaded[i];
+    k_.If(wanted_, [&] {
+      const Vec<U32, N> loaded = at_.template Load<N>(0, MemoryOrder::kRelaxed);
+      for (size_t i = 0; i < N; ++i) words_[i] = loaded[i];
+    });
   }
   // Whether every lane of the warp has all of its words.
   Pred Complete() const {
@@ -49,7 +56,9 @@ class Polled {
   }
 
  private:
+  KernelBuilder& k_;
   InOut<U32> at_;
+  Pred wanted_;
   std::deque<Var<U32>> words_;
 };
 

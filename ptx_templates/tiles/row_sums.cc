@@ -23,7 +23,7 @@ void TileProduct::Multiply(TileRing& ring, const TileFormat& format, uint32_t bl
   const InOut<F32> own = sums_.At(warp * kTileRows + RowOfLane(lane));
   ring.Consume(format, row_tiles * blocks, warp, lane,
                [&](const Val<U32>& u, const InOut<U8>& tile, TileRing::Loaded loaded) {
-                 const Val<U32> block = u % blocks;
+                 const Val<U32> block = shape_.warps % blocks == 0 ? warp % blocks : u % blocks;
                  const RowPair share =
                      DotTile(format, tile, image(block), lane, shape_.terms, loaded);
                  const Val<F32> sum = JoinLanes(format, share, lane);

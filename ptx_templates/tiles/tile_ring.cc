@@ -50,45 +50,68 @@ void TileRing::Init() {
   });
 }
 
+void TileRing::Fill(uint32_t in_flight, const Val<U32>& bytes,
+                    absl::FunctionRef<void(const InOut<U8>& to, const Val<U32>& slot)> copies) {
+  const Val<U32> chunk = chunks_;
+  const Val<U32> slot = Slot(chunk);
+  k_.If(chunk >= in_flight, [&] {
+    const Val<U32> earlier = chunk - in_flight;
+    full_.Wait(k_, Slot(earlier), Parity(earlier));
+  });
+  k_.If(chunk >= shape_.slots, [&] { empty_.Wait(k_, slot, Parity(chunk) ^ 1); });
+  full_.ArriveExpecting(slot, bytes);
+  copies(slots_.At(slot, kSlotBytes), slot);
+  chunks_ += 1;
+}
+
 void TileRing::Produce(const TileFormat& format, const In<U8>& tiles, const Val<U32>& count,
                        const Val<U64>& policy) {
   const uint32_t per_chunk = TilesPerChunk(format);
   k_.For(0, DivideUp(count, per_chunk), {}, [&](const Val<U32>& c) {
-    const Val<U32> chunk = chunks_;
-    const Val<U32> slot = Slot(chunk);
-    k_.If(chunk >= shape_.in_flight, [&] {
-      const Val<U32> earlier = chunk - shape_.in_flight;
-      full_.Wait(k_, Slot(earlier), Parity(earlier));
-    });
-    k_.If(chunk >= shape_.slots, [&] { empty_.Wait(k_, slot, Parity(chunk) ^ 1); });
     const Val<U32> bytes = Min(count - c * per_chunk, per_chunk) * format.bytes;
-    full_.ArriveExpecting(slot, bytes);
-    CopyBulk(slots_.At(slot, kSlotBytes), tiles.At(c, per_chunk * format.bytes), bytes, full_, slot,
-             policy);
-    chunks_ += 1;
+    Fill(shape_.in_flight, bytes, [&](const InOut<U8>& to, const Val<U32>& slot) {
+      CopyBulk(to, tiles.At(c, per_chunk * format.bytes), bytes, full_, slot, policy);
+    });
   });
+}
+
+void TileRing::ProducePairs(const RowPairs& pairs, const In<U8>& first, const In<U8>& second,
+                            const Val<U32>& rows, const Val<U64>& policy) {
+  const uint32_t half = pairs.per_chunk * pairs.bytes;
+  k_.For(0, DivideUp(rows, pairs.per_chunk), {}, [&](const Val<U32>& c) {
+    const Val<U32> bytes = Min(rows - c * pairs.per_chunk, pairs.per_chunk) * pairs.bytes;
+    Fill(pairs.in_flight, bytes * 2, [&](const InOut<U8>& to, const Val<U32>& slot) {
+      CopyBulk(to, first.At(c, half), bytes, full_, slot, policy);
+      CopyBulk(to.At(half), second.At(c, half), bytes, full_, slot, policy);
+    });
+  });
+}
+
+void TileRing::WaitFor(const Val<U32>& chunk) {
+  const Val<U32> all = chunks_ + chunk;
+  full_.Wait(k_, Slot(all), Parity(all));
+}
+
+void TileRing::Free(const Val<U32>& chunk, const Val<U32>& parts, uint32_t of,
+                    const Val<U32>& lane) {
+  k_.WarpBarrier();
+  k_.If(lane == 0, [&] { empty_.Arrive(Slot(chunks_ + chunk), parts * (kSlotArrivals / of)); });
 }
 
 void TileRing::Consume(const TileFormat& format, const Val<U32>& count, const Val<U32>& warp,
                        const Val<U32>& lane, Body body) {
   const uint32_t per_chunk = TilesPerChunk(format);
-  const uint32_t weight = kSlotArrivals / per_chunk;
-  const Val<U32> first_chunk = chunks_;
   k_.For(warp, count, {.step = shape_.warps}, [&](const Val<U32>& u) {
-    const Val<U32> chunk = first_chunk + u / per_chunk;
+    const Val<U32> chunk = u / per_chunk;
     const Val<U32> place = u % per_chunk;
-    const Val<U32> slot = Slot(chunk);
-    full_.Wait(k_, slot, Parity(chunk));
+    WaitFor(chunk);
+    // The last tile of a chunk that is not whole arrives for the missing ones.
     const auto loaded = [&] {
-      k_.WarpBarrier();
-      // The last tile of a chunk that is not whole arrives for the missing ones.
-      k_.If(lane == 0, [&] {
-        empty_.Arrive(slot, Select<U32>(u + 1 == count, per_chunk - place, 1) * weight);
-      });
+      Free(chunk, Select<U32>(u + 1 == count, per_chunk - place, 1), per_chunk, lane);
     };
-    body(u, slots_.At(slot, kSlotBytes).At(place, format.bytes), loaded);
+    body(u, SlotOf(chunk).At(place, format.bytes), loaded);
   });
-  chunks_ += DivideUp(count, per_chunk);
+  Advance(DivideUp(count, per_chunk));
 }
 
 }  // namespace ptxsmith

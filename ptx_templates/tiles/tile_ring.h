@@ -63,8 +63,32 @@ class TileRing {
   void Consume(const TileFormat& format, const Val<U32>& count, const Val<U32>& warp,
                const Val<U32>& lane, Body body);
 
+  // Rows of two arrays side by side: a chunk holds `per_chunk` rows of the first, then as many of
+  // the second. The last chunk may hold fewer.
+  struct RowPairs {
+    uint32_t bytes;  // of a row, a multiple of 16
+    uint32_t per_chunk;
+    uint32_t in_flight;  // instead of the ring's
+  };
+  // By the thread that produces.
+  void ProducePairs(const RowPairs& pairs, const In<U8>& first, const In<U8>& second,
+                    const Val<U32>& rows, const Val<U64>& policy);
+  // By compute warps that look after the chunks themselves: `chunk` counts from the last Advance.
+  // Those that a warp waits for one after the other are at most slots - in_flight apart, or slots.
+  // Free frees `parts` of `of` parts, by every lane of the warp; in the end every warp advances.
+  void WaitFor(const Val<U32>& chunk);
+  InOut<U8> SlotOf(const Val<U32>& chunk) const {
+    return slots_.At(Slot(chunks_ + chunk), kSlotBytes);
+  }
+  void Free(const Val<U32>& chunk, const Val<U32>& parts, uint32_t of, const Val<U32>& lane);
+  void Advance(const Val<U32>& chunks) { chunks_ += chunks; }
+
  private:
   static uint32_t TilesPerChunk(const TileFormat& format) { return kSlotBytes / format.bytes; }
+  // The next chunk of the producer: waits for its turn and its slot, announces `bytes` and calls
+  // copies(to, slot), which starts copying.
+  void Fill(uint32_t in_flight, const Val<U32>& bytes,
+            absl::FunctionRef<void(const InOut<U8>& to, const Val<U32>& slot)> copies);
   Val<U32> Slot(const Val<U32>& chunk) const { return chunk % shape_.slots; }
   // Of the use of the chunk's slot by this chunk.
   Val<U32> Parity(const Val<U32>& chunk) const { return chunk / shape_.slots % 2; }

@@ -158,9 +158,13 @@ TEST(StrengthReductionTest, PowersOfTwo) {
   EXPECT_EQ(Body([](const Val<U32>& a) { return a % 1; }), "");
   // Not powers of two, and a division whose divisor is the variable.
   EXPECT_EQ(Body([](const Val<U32>& a) { return a * 12; }), "mul.lo.u32 %r2, %r0, 12;\n");
-  EXPECT_EQ(Body([](const Val<U32>& a) { return a / 12; }), "div.u32 %r2, %r0, 12;\n");
-  EXPECT_EQ(Body([](const Val<U32>& a) { return a % 12; }), "rem.u32 %r2, %r0, 12;\n");
   EXPECT_EQ(Body([](const Val<U32>& a) { return 8 / a; }), "div.u32 %r2, 8, %r0;\n");
+}
+
+TEST(StrengthReductionTest, DivisionByConstants) {
+  EXPECT_EQ(Body([](const Val<U32>& a) { return a / 12; }),
+            "mul.hi.u32 %r2, %r0, 0xaaaaaaab;\n"
+            "shr.u32 %r3, %r2, 3;\n");
 }
 
 TEST(StrengthReductionTest, NotForSignedNumbers) {

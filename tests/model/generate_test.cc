@@ -109,6 +109,20 @@ TEST_F(GenerateTest, StopsWhereItIsTold) {
   EXPECT_EQ(stats.generated_tokens, 2u);
 }
 
+TEST_F(GenerateTest, GoesOnWithoutItsMiddleWhenTheContextIsFull) {
+  for (const float temperature : {0.0f, 1.0f}) {
+    for (const uint32_t keep : {0u, 2u, 100u}) {
+      model_->Reset();
+      GenerationOptions options{.max_tokens = 100, .ignore_end = true, .keep = keep};
+      options.sampling.temperature = temperature;
+      ASSERT_OK_AND_ASSIGN(const GenerationStats stats, Run({1, 2, 3}, options));
+      EXPECT_EQ(stats.reason, StopReason::kLimit);
+      EXPECT_EQ(stats.generated_tokens, 100u);
+      EXPECT_LE(model_->length(), 24u);
+    }
+  }
+}
+
 TEST_F(GenerateTest, NoTokensWantedRunsOnlyThePrompt) {
   ASSERT_OK_AND_ASSIGN(const GenerationStats stats, Run({1, 2}, {.max_tokens = 0}));
   EXPECT_EQ(stats.generated_tokens, 0u);

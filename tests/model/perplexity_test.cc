@@ -6,6 +6,7 @@
 #include <vector>
 
 #include "gtest/gtest.h"
+#include "tests/model/emulator_test.h"
 #include "tests/model/models.h"
 #include "tests/util/status_matchers.h"
 
@@ -21,18 +22,14 @@ TEST(NegativeLogLikelihoodTest, IsThatOfTheSoftmax) {
   EXPECT_NEAR(NegativeLogLikelihood(large, 1), 1 + std::log1p(std::exp(-1.0)), 1e-12);
 }
 
-class PerplexityTest : public testing::Test {
+class PerplexityTest : public EmulatorTest {
  protected:
   void SetUp() override {
-    ASSERT_OK_AND_ASSIGN(const auto device, Device::Open("emu:sm90"));
-    cache_ = std::make_unique<ModuleCache>(device);
-    const std::string bytes = Write(RandomModel{}).Build();
-    ASSERT_OK_AND_ASSIGN(const GgufFile file, GgufFile::Parse(Bytes(bytes)));
-    ASSERT_OK_AND_ASSIGN(model_, Transformer::Load(file, *cache_, {}));
+    EmulatorTest::SetUp();
+    ASSERT_OK_AND_ASSIGN(model_, Load(Write(RandomModel{})));
     for (TokenId i = 0; i < 23; ++i) tokens_.push_back(i * 11 % kTinyVocab);
   }
 
-  std::unique_ptr<ModuleCache> cache_;
   std::unique_ptr<Transformer> model_;
   std::vector<TokenId> tokens_;
 };

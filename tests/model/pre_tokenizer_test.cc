@@ -39,6 +39,21 @@ TEST(PreTokenizerTest, Qwen2) {
   EXPECT_THAT(Words("qwen2", "I'll 123\r\n"), ElementsAre("I", "'ll", " ", "1", "2", "3", "\r\n"));
 }
 
+TEST(PreTokenizerTest, Tekken) {
+  EXPECT_THAT(Words("tekken", "helloWorld HTTPServer it's 12 a/b//\n x"),
+              ElementsAre("hello", "World", " HTTPServer", " it", "'s", " ", "1", "2", " a", "/b",
+                          "//\n", " x"));
+  // A-umlaut is a capital; a combining accent belongs to its letter.
+  EXPECT_THAT(Words("tekken", "xa\xc3\x84z e\xcc\x81t"),
+              ElementsAre("xa", "\xc3\x84z", " e\xcc\x81t"));
+}
+
+TEST(PreTokenizerTest, SmolLm) {
+  EXPECT_THAT(
+      Words("smollm", "it's 1234  you  5\n\nx"),
+      ElementsAre("it", "'s", " ", "1", "2", "3", "4", " ", " you", "  ", "5", "\n", "\n", "x"));
+}
+
 TEST(PreTokenizerTest, BytesThatAreNotUtf8AreWordsOfTheirOwn) {
   EXPECT_THAT(Words("gpt-2", "ab\xff\xfe cd\xe2\x82"),
               ElementsAre("ab", "\xff\xfe", " cd", "\xe2\x82"));

@@ -76,6 +76,28 @@ TEST(SamplerTest, TopPKeepsTheFewestThatReachIt) {
                      {0, 4.0 / 7, 3.0 / 7, 0});
 }
 
+TEST(SamplerTest, MinPKeepsWhatIsNotFarBelowTheLargest) {
+  // 0.2 is half of 0.4, 0.1 a quarter.
+  const std::vector<float> logits = Logits({0.1, 0.4, 0.3, 0.2});
+  ExpectDistribution(
+      Counts({.temperature = 1, .top_k = 0, .top_p = 1, .min_p = 0.4f, .seed = 3}, logits),
+      {0, 4.0 / 9, 3.0 / 9, 2.0 / 9});
+  ExpectDistribution(
+      Counts({.temperature = 1, .top_k = 4, .top_p = 1, .min_p = 1, .seed = 3}, logits),
+      {0, 1, 0, 0});
+}
+
+TEST(SamplerTest, ThePenaltyLowersTheLast64TokensOnceEach) {
+  ASSERT_OK_AND_ASSIGN(Sampler sampler, Sampler::Create({.penalty = 2}));
+  EXPECT_THAT(sampler.Sample({8, 7, -1}), IsOkAndHolds(0u));
+  EXPECT_THAT(sampler.Sample({8, 7, -1}), IsOkAndHolds(1u));       // 4, 7, -1
+  EXPECT_THAT(sampler.Sample({-1, -1, -1.5f}), IsOkAndHolds(2u));  // -2, -2, -1.5
+  sampler.Remember(2);
+  EXPECT_THAT(sampler.Sample({0, 0.5f, 2}), IsOkAndHolds(2u));  // not 2 / 4
+  for (int i = 0; i < 64; ++i) sampler.Remember(1);
+  EXPECT_THAT(sampler.Sample({8, 15, 7}), IsOkAndHolds(0u));  // 8, 7.5, 7: 0 is forgotten
+}
+
 TEST(SamplerTest, TemperatureSharpensAndFlattens) {
   // Probabilities to the power 1 / temperature: squares 0.04, 0.64 of sum 0.68, roots 1 : 2.
   ExpectDistribution(
@@ -120,6 +142,14 @@ TEST(SamplerTest, RefusesNonsense) {
   for (const float top_p : {0.0f, -0.5f, 1.5f, NAN}) {
     EXPECT_THAT(Sampler::Create({.top_p = top_p}),
                 StatusIs(StatusCode::kInvalidArgument, HasSubstr("top_p")));
+  }
+  for (const float min_p : {-0.1f, 1.5f, NAN}) {
+    EXPECT_THAT(Sampler::Create({.min_p = min_p}),
+                StatusIs(StatusCode::kInvalidArgument, HasSubstr("min_p")));
+  }
+  for (const float penalty : {0.0f, -1.0f, INFINITY, NAN}) {
+    EXPECT_THAT(Sampler::Create({.penalty = penalty}),
+                StatusIs(StatusCode::kInvalidArgument, HasSubstr("penalty")));
   }
 }
 

@@ -7,6 +7,7 @@
 #include "absl/strings/str_cat.h"
 #include "gtest/gtest.h"
 #include "model/transformer.h"
+#include "tests/model/emulator_test.h"
 #include "tests/model/models.h"
 #include "tests/util/status_matchers.h"
 
@@ -15,25 +16,10 @@ namespace {
 
 using testing::HasSubstr;
 
-class TransformerLoadTest : public testing::Test {
- protected:
-  void SetUp() override {
-    ASSERT_OK_AND_ASSIGN(const auto device, Device::Open("emu:sm90"));
-    cache_ = std::make_unique<ModuleCache>(device);
-  }
-
-  absl::StatusOr<std::unique_ptr<Transformer>> Load(const GgufWriter& writer,
-                                                    uint32_t context = 0) {
-    const std::string bytes = writer.Build();
-    PTXSMITH_ASSIGN_OR_RETURN(const GgufFile file, GgufFile::Parse(Bytes(bytes)));
-    return Transformer::Load(file, *cache_, {.context = context});
-  }
-
-  std::unique_ptr<ModuleCache> cache_;
-};
+using TransformerLoadTest = EmulatorTest;
 
 TEST_F(TransformerLoadTest, RefusesContextsBeyondTheModelAndTheKernels) {
-  EXPECT_THAT(Load(Write({}), 25),
+  EXPECT_THAT(Load(Write({}), {.context = 25}),
               StatusIs(absl::StatusCode::kInvalidArgument,
                        "a context of 25 positions; the model was trained for 24"));
   EXPECT_THAT(Load(Write({.context = (1u << 24) + 1})),

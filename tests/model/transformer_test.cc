@@ -8,6 +8,7 @@
 
 #include "absl/strings/str_cat.h"
 #include "gtest/gtest.h"
+#include "tests/model/emulator_test.h"
 #include "tests/model/models.h"
 #include "tests/util/status_matchers.h"
 #include "tools/fuzz/rng.h"
@@ -17,22 +18,7 @@ namespace {
 
 using testing::HasSubstr;
 
-class TransformerTest : public testing::Test {
- protected:
-  void SetUp() override {
-    ASSERT_OK_AND_ASSIGN(const auto device, Device::Open("emu:sm90"));
-    cache_ = std::make_unique<ModuleCache>(device);
-  }
-
-  absl::StatusOr<std::unique_ptr<Transformer>> Load(const GgufWriter& writer,
-                                                    uint32_t context = 0) {
-    const std::string bytes = writer.Build();
-    PTXSMITH_ASSIGN_OR_RETURN(const GgufFile file, GgufFile::Parse(Bytes(bytes)));
-    return Transformer::Load(file, *cache_, {.context = context});
-  }
-
-  std::unique_ptr<ModuleCache> cache_;
-};
+using TransformerTest = EmulatorTest;
 
 // The logits after each token, as copies.
 std::vector<std::vector<float>> LogitsOf(Transformer& model, const std::vector<TokenId>& tokens) {
@@ -156,7 +142,7 @@ TEST_F(TransformerTest, TheGpuGivesTheBitsOfTheEmulator) {
 TEST_F(TransformerTest, TheSizeOfTheContextDoesNotChangeTheBits) {
   const GgufWriter file = Write({});
   ASSERT_OK_AND_ASSIGN(const auto whole, Load(file));
-  ASSERT_OK_AND_ASSIGN(const auto small, Load(file, 12));
+  ASSERT_OK_AND_ASSIGN(const auto small, Load(file, {.context = 12}));
   const std::vector<TokenId> tokens = RandomTokens(12, kTinyVocab);
   EXPECT_EQ(LogitsOf(*whole, tokens), LogitsOf(*small, tokens));
 }
@@ -271,7 +257,7 @@ TEST_F(TransformerTest, StepsAheadCanBeDropped) {
 }
 
 TEST_F(TransformerTest, GreedyStepsEndWithTheContext) {
-  ASSERT_OK_AND_ASSIGN(const auto model, Load(Write({}), 3));
+  ASSERT_OK_AND_ASSIGN(const auto model, Load(Write({}), {.context = 3}));
   ASSERT_OK(model->Step(7, true));
   ASSERT_OK(model->StepGreedy());
   ASSERT_OK(model->StepGreedy());
@@ -511,7 +497,7 @@ TEST_F(TransformerTest, LogitsMustHaveBeenWanted) {
 }
 
 TEST_F(TransformerTest, RefusedStepsChangeNothing) {
-  ASSERT_OK_AND_ASSIGN(const auto model, Load(Write({}), 3));
+  ASSERT_OK_AND_ASSIGN(const auto model, Load(Write({}), {.context = 3}));
   EXPECT_EQ(model->context(), 3u);
   const std::vector<float> first = LogitsOf(*model, {7}).at(0);
   EXPECT_THAT(model->Step(kTinyVocab, true), StatusIs(absl::StatusCode::kInvalidArgument,

@@ -32,11 +32,13 @@
 #include "ptx_templates/embed_row.h"
 #include "ptx_templates/gate_up.h"
 #include "ptx_templates/gemm.h"
+#include "ptx_templates/gemm_blocked.h"
 #include "ptx_templates/gemv.h"
 #include "ptx_templates/gemv_multi.h"
 #include "ptx_templates/gemv_norm.h"
 #include "ptx_templates/gemv_q8_1.h"
 #include "ptx_templates/kv_append.h"
+#include "ptx_templates/kv_shift.h"
 #include "ptx_templates/layer_norm.h"
 #include "ptx_templates/quantize_e4m3.h"
 #include "ptx_templates/quantize_q8_1.h"
@@ -197,7 +199,7 @@ std::pair<absl::string_view, std::string> Kernel(const Spec& spec) {
 // emulator its whole budget, so none are made.
 bool HasRing(absl::string_view family) {
   return family == GemvTilesSpec::kFamily || family == GemmTilesSpec::kFamily ||
-         family == DecodeTokenSpec::kFamily;
+         family == DecodeTokenSpec::kFamily || family == GemmBlockedSpec::kFamily;
 }
 
 // One variant of each kernel, small enough to run thousands of times and with loops, tails and
@@ -241,6 +243,8 @@ std::vector<std::pair<absl::string_view, std::string>> Kernels() {
   }
   kernels.push_back(Kernel(AttentionCombineSpec{3, 80, 8, 2}));
   kernels.push_back(Kernel(KvAppendSpec{3, 96, 33, 3, QuantType::kQ8_0, 4}));
+  kernels.push_back(Kernel(KvShiftVariants()[2]));
+  kernels.push_back(Kernel(KvShiftVariants()[5]));
   kernels.push_back(Kernel(SiluSpec{1000, 64}));
   kernels.push_back(Kernel(GeluTanhSpec{1000, 64}));
   kernels.push_back(Kernel(GeluErfSpec{1000, 64}));

@@ -23,6 +23,7 @@ class ProfileFileTest : public testing::Test {
     ASSERT_OK_AND_ASSIGN(device_.target, Target::ForSm(90));
     profile_ = ProfileFor(device_);
     profile_.read_bandwidth = 4.5e12;
+    profile_.dense_rows = 24;
     GemvSpec spec = DefaultGemvSpec(kProblem);
     spec.warps_per_output = 4;
     spec.outputs_per_block = 2;
@@ -40,6 +41,7 @@ TEST_F(ProfileFileTest, ComesBackAsItWasWritten) {
   ASSERT_OK_AND_ASSIGN(const GpuProfile got, ParseProfile(text_, device_, &ignored));
   EXPECT_EQ(ignored, 0u);
   EXPECT_EQ(got.read_bandwidth, 4.5e12);
+  EXPECT_EQ(got.dense_rows, 24u);
   ASSERT_EQ(got.choices.size(), 1u);
   EXPECT_EQ(FieldsText(got.GemvFor(kProblem)), FieldsText(profile_.GemvFor(kProblem)));
   EXPECT_NE(FieldsText(got.GemvFor(kProblem)), FieldsText(DefaultGemvSpec(kProblem)));
