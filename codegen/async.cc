@@ -64,7 +64,8 @@ Val<U64> EvictFirst(KernelBuilder& k, SourceLoc loc) {
 }
 
 void CopyBulk(const InOut<U8>& to, const In<U8>& from, Operand<U32> bytes,
-              const MBarriers& barriers, Operand<U32> index, const Val<U64>& policy) {
+              const MBarriers& barriers, Operand<U32> index,
+              const std::optional<Val<U64>>& policy) {
   Recorder* recorder = to.address().recorder;
   if (to.address().space != Space::kShared || from.address().space != Space::kGlobal) {
     recorder->Fail(index.loc, "a bulk copy goes from global to shared memory");
@@ -73,12 +74,17 @@ void CopyBulk(const InOut<U8>& to, const In<U8>& from, Operand<U32> bytes,
     recorder->Fail(index.loc, absl::StrCat("a bulk copy of a size only known to be a multiple of ",
                                            bytes.multiple_of, " bytes: must be one of 16"));
   }
-  Append(recorder,
-         "cp.async.bulk.shared::cluster.global.mbarrier::complete_tx::bytes.L2::cache_hint",
-         {to.address().AsOperand(kBulkAlignment, index.loc),
-          from.address().AsOperand(kBulkAlignment, index.loc), bytes.ir, barriers.Address(index),
-          policy.ir()},
-         index.loc);
+  ir::Instr instr;
+  instr.mnemonic = "cp.async.bulk.shared::cluster.global.mbarrier::complete_tx::bytes";
+  instr.src = {to.address().AsOperand(kBulkAlignment, index.loc),
+               from.address().AsOperand(kBulkAlignment, index.loc), bytes.ir,
+               barriers.Address(index)};
+  if (policy) {
+    instr.mnemonic += ".L2::cache_hint";
+    instr.src.push_back(policy->ir());
+  }
+  instr.loc = index.loc;
+  recorder->Append(std::move(instr));
 }
 
 void CopyAsync16(const InOut<U8>& to, const In<U8>& from, SourceLoc loc) {

@@ -18,6 +18,7 @@
 #define PTXSMITH_CODEGEN_ASYNC_H_
 
 #include <cstdint>
+#include <optional>
 
 #include "absl/strings/string_view.h"
 #include "codegen/kernel_builder.h"
@@ -57,9 +58,11 @@ void FenceMBarrierInit(KernelBuilder& k, SourceLoc loc = SourceLoc::Here());
 Val<U64> EvictFirst(KernelBuilder& k, SourceLoc loc = SourceLoc::Here());
 
 // Starts copying `bytes` (a multiple of 16; both addresses too), which then count for the barrier:
-// cp.async.bulk.shared::cluster.global.mbarrier::complete_tx::bytes.L2::cache_hint. By one thread.
+// cp.async.bulk.shared::cluster.global.mbarrier::complete_tx::bytes[.L2::cache_hint]. By one
+// thread.
 void CopyBulk(const InOut<U8>& to, const In<U8>& from, Operand<U32> bytes,
-              const MBarriers& barriers, Operand<U32> index, const Val<U64>& policy);
+              const MBarriers& barriers, Operand<U32> index,
+              const std::optional<Val<U64>>& policy = std::nullopt);
 
 // Starts copying 16 bytes: cp.async.cg.shared.global, from sm_80 on. Before, a load and a store.
 void CopyAsync16(const InOut<U8>& to, const In<U8>& from, SourceLoc loc = SourceLoc::Here());

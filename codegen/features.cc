@@ -57,6 +57,7 @@ constexpr Feature kFeatures[] = {
     {"stmatrix", 90, {7, 8}},
     {"tanh.approx", 75, {7, 0}},
     {"vote.sync", 30, {6, 0}},
+    {"wgmma", 90, {8, 0}, true, 90},
 };
 
 // Where the features of a first letter begin; those of the next end them. Comparing every

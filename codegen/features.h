@@ -15,6 +15,7 @@ struct Feature {
   int min_sm = 0;
   PtxVersion min_version;
   bool specific = false;  // only targets such as sm_90a have it
+  int last_sm = 0;        // ... up to this one; 0: no later one has dropped it
 };
 
 // The needs of an instruction such as "shfl.sync.bfly.b32". Instructions outside the table need

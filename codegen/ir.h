@@ -76,9 +76,11 @@ struct Instr {
 
 inline constexpr uint32_t kSharedAlignment = 16;
 
+// Arrays are laid out one after the other.
 struct SharedArray {
   std::string name;
-  uint32_t bytes = 0;  // a multiple of kSharedAlignment: arrays are laid out one after the other
+  uint32_t bytes = 0;  // a multiple of kSharedAlignment
+  uint32_t alignment = kSharedAlignment;
 };
 
 struct Kernel {

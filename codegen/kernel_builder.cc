@@ -103,7 +103,8 @@ void KernelBuilder::Launch(const LaunchRule& rule, SourceLoc loc) {
   recorder_.kernel().launch = rule;
 }
 
-Address KernelBuilder::SharedAddress(absl::string_view name, uint64_t bytes, SourceLoc loc) {
+Address KernelBuilder::SharedAddress(absl::string_view name, uint64_t bytes, uint32_t alignment,
+                                     SourceLoc loc) {
   for (const ir::SharedArray& other : recorder_.kernel().shared) {
     if (other.name == name) {
       recorder_.Fail(loc, absl::StrCat("two shared arrays are named '", name, "'"));
@@ -117,12 +118,17 @@ Address KernelBuilder::SharedAddress(absl::string_view name, uint64_t bytes, Sou
   }
   const uint32_t laid_out = static_cast<uint32_t>(bytes + ir::kSharedAlignment - 1) /
                             ir::kSharedAlignment * ir::kSharedAlignment;
-  recorder_.kernel().shared.push_back({std::string(name), laid_out});
+  if (alignment < ir::kSharedAlignment || (alignment & (alignment - 1)) != 0) {
+    recorder_.Fail(loc, absl::StrCat("alignment ", alignment, " of shared array '", name,
+                                     "' is not a power of two from ", ir::kSharedAlignment, " on"));
+    alignment = ir::kSharedAlignment;
+  }
+  recorder_.kernel().shared.push_back({std::string(name), laid_out, alignment});
   Address address;
   address.recorder = &recorder_;
   address.space = Space::kShared;
   address.name = recorder_.Intern(std::string(name));
-  address.alignment = ir::kSharedAlignment;
+  address.alignment = alignment;
   address.base = recorder_.Emit(RegClass::kB32, "mov.u32", {Recorder::Text(address.name)}, loc);
   return address;
 }

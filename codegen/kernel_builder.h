@@ -88,7 +88,14 @@ class KernelBuilder {
   // An array of shared memory, 16-byte aligned, private to the block, undefined at the start.
   template <class T>
   Shared<T> SharedArray(absl::string_view name, uint32_t count, SourceLoc loc = SourceLoc::Here()) {
-    return Shared<T>(SharedAddress(name, uint64_t{count} * kByteSize<T>, loc));
+    return Shared<T>(
+        SharedAddress(name, uint64_t{count} * kByteSize<T>, ir::kSharedAlignment, loc));
+  }
+  // The same, aligned to a larger power of two, in bytes.
+  template <class T>
+  Shared<T> AlignedSharedArray(absl::string_view name, uint32_t count, uint32_t alignment,
+                               SourceLoc loc = SourceLoc::Here()) {
+    return Shared<T>(SharedAddress(name, uint64_t{count} * kByteSize<T>, alignment, loc));
   }
 
   // --- Values. ---
@@ -216,7 +223,7 @@ class KernelBuilder {
 
   Address PointerParam(absl::string_view name, ParamKind kind, ElemType type,
                        const PointerOptions& options, SourceLoc loc);
-  Address SharedAddress(absl::string_view name, uint64_t bytes, SourceLoc loc);
+  Address SharedAddress(absl::string_view name, uint64_t bytes, uint32_t alignment, SourceLoc loc);
   // Adds to the signature; false (and an error) when the name is taken.
   bool AddParam(ParamDesc desc, SourceLoc loc);
   Val<U32> Special(ir::Uniformity uniformity, const char* name, SourceLoc loc);

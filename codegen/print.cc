@@ -69,8 +69,10 @@ class Printer {
   void PlanShared() {
     uint32_t total = 0;
     for (const ir::SharedArray& array : kernel_.shared) {
+      total = (total + array.alignment - 1) / array.alignment * array.alignment;
       shared_.push_back({array.name, absl::StrCat(kDynamicShared, "+", total)});
       total += array.bytes;
+      shared_alignment_ = std::max(shared_alignment_, array.alignment);
     }
     const bool dynamic = total > kernel_.target.limits().static_shared;
     (dynamic ? spec_.dynamic_shared : spec_.static_shared) = total;
@@ -82,7 +84,7 @@ class Printer {
     Line(".address_size 64", {});
     Line("", {});
     if (spec_.dynamic_shared > 0) {
-      Line(absl::StrCat(".extern .shared .align ", ir::kSharedAlignment, " .b8 ", kDynamicShared,
+      Line(absl::StrCat(".extern .shared .align ", shared_alignment_, " .b8 ", kDynamicShared,
                         "[];"),
            {});
       Line("", {});
@@ -113,7 +115,7 @@ class Printer {
     }
     if (spec_.static_shared > 0) {
       for (const ir::SharedArray& array : kernel_.shared) {
-        Line(absl::StrCat("\t.shared .align ", ir::kSharedAlignment, " .b8 ", array.name, "[",
+        Line(absl::StrCat("\t.shared .align ", array.alignment, " .b8 ", array.name, "[",
                           array.bytes, "];"),
              {});
       }
@@ -330,6 +332,7 @@ class Printer {
   const ir::Kernel& kernel_;
   KernelSpec spec_;
   std::vector<std::pair<std::string, std::string>> shared_;  // name, place in the dynamic block
+  uint32_t shared_alignment_ = ir::kSharedAlignment;
   std::vector<Open> open_;
   uint32_t next_label_ = 0;
 };

@@ -122,6 +122,12 @@ absl::StatusOr<Target> Target::Parse(absl::string_view text) {
   return target;
 }
 
+absl::StatusOr<Target> Target::Specific() const {
+  const PtxVersion version = MinPtxVersionForSm(sm, /*specific=*/true);
+  if (version == PtxVersion{}) return UnknownTarget(absl::StrCat("sm_", sm, "a"));
+  return Target{sm, std::max(isa, version), /*specific=*/true};
+}
+
 std::string Target::sm_name() const { return absl::StrCat("sm_", sm, specific ? "a" : ""); }
 
 std::string Target::ToString() const {

@@ -45,6 +45,10 @@ struct Target {
   // The target of an architecture with the least version that knows it. InvalidArgument if unknown.
   static absl::StatusOr<Target> ForSm(int sm);
 
+  // The same architecture with what only GPUs of exactly it have: sm_90a of sm_90. InvalidArgument
+  // where there is no such target.
+  absl::StatusOr<Target> Specific() const;
+
   std::string sm_name() const;   // "sm_90" or "sm_90a", the operand of `.target`
   std::string ToString() const;  // "sm_90.ptx78", the tail of every cache key
   TargetLimits limits() const;

@@ -90,7 +90,8 @@ absl::Status CheckFeatures(const ir::Kernel& kernel) {
   for (const ir::Instr& instr : kernel.body) {
     const Feature feature = FeatureOf(instr.mnemonic);
     const bool missing = feature.specific && !kernel.target.specific;
-    if (feature.min_sm <= kernel.target.sm && !missing) continue;
+    const bool dropped = feature.last_sm != 0 && kernel.target.sm > feature.last_sm;
+    if (feature.min_sm <= kernel.target.sm && !missing && !dropped) continue;
     return absl::FailedPreconditionError(
         absl::StrCat(kernel.key, ": ", BaseName(instr.loc.file), ":", instr.loc.line, ": ",
                      instr.mnemonic, " needs sm_", feature.min_sm, feature.specific ? "a" : "",

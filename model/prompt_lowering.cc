@@ -10,11 +10,13 @@
 
 #include "absl/strings/str_cat.h"
 #include "codegen/status_macros.h"
+#include "ptx_templates/blocked_half.h"
 #include "ptx_templates/candidates.h"
 #include "ptx_templates/dequantize.h"
 #include "ptx_templates/elementwise.h"
 #include "ptx_templates/embed_row.h"
 #include "ptx_templates/gemm.h"
+#include "ptx_templates/gemm_blocked.h"
 #include "ptx_templates/gemm_half.h"
 #include "ptx_templates/gemv.h"
 #include "ptx_templates/glu_half.h"
@@ -40,7 +42,7 @@ absl::Status Unsupported(absl::string_view what) {
 struct Scratch {
   Buffer x;        // f32, the residual stream
   Buffer qkv;      // f32: queries of all rows, then keys, then values
-  Buffer half;     // f16: what the next product reads
+  Buffer half;     // f16: what the next product reads, in blocks where the products read those
   Buffer gate_up;  // f16: both of each row, side by side
   Buffer weights;  // f16: the matrix of the product under way
   Buffer norm;     // f32: the last row, normalised
@@ -58,7 +60,10 @@ class PromptLowering : public Lowering {
  public:
   PromptLowering(const ModelParts& parts, std::shared_ptr<const DenseGemm> gemm,
                  PromptWeights weights)
-      : parts_(parts), gemm_(std::move(gemm)), weights_(weights) {}
+      : parts_(parts),
+        gemm_(std::move(gemm)),
+        weights_(weights),
+        blocked_(gemm_ == nullptr && FitsBlocks(parts)) {}
 
   absl::Status Allocate();
   absl::Status KeepWeights();
@@ -71,10 +76,22 @@ class PromptLowering : public Lowering {
   uint32_t q_width() const { return parts_.config.head_count * parts_.config.head_dim; }
   uint32_t kv_width() const { return parts_.config.head_count_kv * parts_.config.head_dim; }
   uint32_t AttentionTile() const;  // positions per step
+  // Whether gemm_blocked computes all products.
+  static bool FitsBlocks(const ModelParts& parts);
+  DequantizeSpec ExpandSpec(const Matrix& w) const {
+    DequantizeSpec spec{w.type, QuantType::kF16, w.k, w.n};
+    spec.blocked = blocked_;
+    return spec;
+  }
+  // Halves that a matrix takes as products read it.
+  uint64_t Halves(uint64_t rows, uint64_t columns) const {
+    return blocked_ ? BlockedCount(rows, columns) : rows * columns;
+  }
 
   const ModelParts parts_;
   const std::shared_ptr<const DenseGemm> gemm_;
   const PromptWeights weights_;
+  const bool blocked_;
   Scratch scratch_;
   Buffer kept_, kept_scales_;
   std::map<DevicePtr, Operand> operands_;  // of kept matrices, by where the file's lie
@@ -94,8 +111,8 @@ class PromptStep {
   // What a product leaves: f32, f32 added to what was there, or f16.
   enum class Result { kSet, kAdded, kHalf };
 
-  // half = norm(x)
-  absl::Status Norm(absl::string_view stage, const Matrix& norm);
+  // half = norm(x), for products of the layers, or by rows.
+  absl::Status Norm(absl::string_view stage, const Matrix& norm, bool blocked);
   // What `half` holds now, rows of k, is what the next products read.
   absl::Status Activations(absl::string_view stage, uint32_t k);
   // y = half W^T for these matrices, which lie one after the other and so count as one.
@@ -122,11 +139,21 @@ uint32_t PromptLowering::AttentionTile() const {
   return tile;
 }
 
+bool PromptLowering::FitsBlocks(const ModelParts& parts) {
+  const ModelConfig& c = parts.config;
+  return parts.modules.device()->profile().target.sm == 90 &&
+         c.embedding_length % kBlockColumns == 0 &&
+         c.head_count * c.head_dim % kBlockColumns == 0 &&
+         // Up follows gate: a whole number of blocks.
+         c.feed_forward_length % kBlockRows == 0;
+}
+
 absl::Status PromptLowering::Allocate() {
   const ModelConfig& c = parts_.config;
   const uint64_t rows = parts_.io.rows();
   const uint64_t width = c.embedding_length, hidden = c.feed_forward_length;
-  const uint64_t largest = std::max({2 * hidden * width, uint64_t{q_width()} * width});
+  const uint64_t largest =
+      std::max({Halves(2 * hidden, width), Halves(q_width(), width), Halves(kv_width(), width)});
   const uint64_t widest = std::max({width, hidden, uint64_t{q_width()}});
   const bool e4m3 = weights_ == PromptWeights::kE4M3;
   struct Part {
@@ -137,7 +164,7 @@ absl::Status PromptLowering::Allocate() {
   for (const Part& part :
        {Part{"x", scratch_.x, rows * width * sizeof(float)},
         Part{"qkv", scratch_.qkv, rows * (q_width() + 2 * kv_width()) * sizeof(float)},
-        Part{"half", scratch_.half, rows * widest * kHalfBytes},
+        Part{"half", scratch_.half, Halves(rows, widest) * kHalfBytes},
         Part{"gate_up", scratch_.gate_up, rows * 2 * hidden * kHalfBytes},
         Part{"weights", scratch_.weights, largest * kHalfBytes},
         Part{"norm", scratch_.norm, width * sizeof(float)},
@@ -146,7 +173,12 @@ absl::Status PromptLowering::Allocate() {
     PTXSMITH_ASSIGN_OR_RETURN(part.buffer,
                               parts_.modules.device()->Allocate(part.bytes, part.name));
   }
-  return absl::OkStatus();
+  if (!blocked_) return absl::OkStatus();
+  // Rows beyond the end of a matrix are read, though nothing depends on them.
+  PTXSMITH_ASSIGN_OR_RETURN(Stream stream, parts_.modules.device()->NewStream());
+  PTXSMITH_RETURN_IF_ERROR(stream.Fill(scratch_.half, 0));
+  PTXSMITH_RETURN_IF_ERROR(stream.Fill(scratch_.weights, 0));
+  return stream.Synchronize();
 }
 
 absl::Status PromptLowering::KeepWeights() {
@@ -159,7 +191,7 @@ absl::Status PromptLowering::KeepWeights() {
     // Gate and up follow each other: they are one matrix to their product.
     for (const Matrix* matrix : {&w.q, &w.k, &w.v, &w.attn_output, &w.gate, &w.up, &w.down}) {
       matrices.push_back(matrix);
-      elements += uint64_t{matrix->k} * matrix->n;
+      elements += Halves(matrix->n, matrix->k);
       rows += matrix->n;
       if (e4m3 && (matrix->k % kE4M3Multiple != 0 || matrix->n % kE4M3Multiple != 0)) {
         return Unsupported(absl::StrCat("FP8 of a matrix of ", matrix->n, " x ", matrix->k,
@@ -173,17 +205,17 @@ absl::Status PromptLowering::KeepWeights() {
   PTXSMITH_ASSIGN_OR_RETURN(kept_scales_,
                             device.Allocate(e4m3 ? rows * sizeof(float) : 0, "kept scales"));
   PTXSMITH_ASSIGN_OR_RETURN(Stream stream, device.NewStream());
+  if (blocked_) PTXSMITH_RETURN_IF_ERROR(stream.Fill(kept_, 0));  // as in Allocate
   StepBuilder builder(parts_.modules);
   uint64_t at = 0, row = 0;
   for (const Matrix* w : matrices) {
-    const uint64_t count = uint64_t{w->k} * w->n;
+    const uint64_t count = Halves(w->n, w->k);
     // To the end, so that a product may read the next matrix too.
     Operand& operand = operands_[w->data.ptr];
     operand.weights = BufferView(kept_).Slice(at, kept_.bytes() - at);
     const BufferView half = e4m3 ? BufferView(scratch_.weights) : operand.weights;
-    PTXSMITH_RETURN_IF_ERROR(builder.Add("keep", BuildDequantize,
-                                         DequantizeSpec{w->type, QuantType::kF16, w->k, w->n},
-                                         {half, w->data}, BufferView()));
+    PTXSMITH_RETURN_IF_ERROR(
+        builder.Add("keep", BuildDequantize, ExpandSpec(*w), {half, w->data}, BufferView()));
     at += count * element_bytes;
     if (!e4m3) continue;
     operand.scales = BufferView(kept_scales_).Slice(row, kept_scales_.bytes() - row);
@@ -244,7 +276,7 @@ absl::Status PromptStep::Embedding() {
 absl::Status PromptStep::Layer(uint32_t index) {
   const LayerWeights& w = parts_.weights.layers()[index];
   builder_.SetLayer(static_cast<int32_t>(index));
-  PTXSMITH_RETURN_IF_ERROR(Norm("qkv", w.attn_norm));
+  PTXSMITH_RETURN_IF_ERROR(Norm("qkv", w.attn_norm, lowering_.blocked_));
   PTXSMITH_RETURN_IF_ERROR(Product("qkv", {&w.q}, q_, Result::kSet));
   PTXSMITH_RETURN_IF_ERROR(Product("qkv", {&w.k}, k_, Result::kSet));
   PTXSMITH_RETURN_IF_ERROR(Product("qkv", {&w.v}, v_, Result::kSet));
@@ -256,17 +288,20 @@ absl::Status PromptStep::Layer(uint32_t index) {
   }
   PTXSMITH_RETURN_IF_ERROR(Attention(index));
   PTXSMITH_RETURN_IF_ERROR(Product("attn_output", {&w.attn_output}, x_, Result::kAdded));
-  PTXSMITH_RETURN_IF_ERROR(Norm("ffn_gate_up", w.ffn_norm));
+  PTXSMITH_RETURN_IF_ERROR(Norm("ffn_gate_up", w.ffn_norm, lowering_.blocked_));
   PTXSMITH_RETURN_IF_ERROR(Product("ffn_gate_up", {&w.gate, &w.up}, gate_up_, Result::kHalf));
-  PTXSMITH_RETURN_IF_ERROR(builder_.Add("swiglu", BuildGluHalf, GluHalfSpec{w.gate.n, kOpen},
-                                        {half_, gate_up_, rows_}, BufferView()));
+  GluHalfSpec glu{w.gate.n, kOpen};
+  glu.blocked = lowering_.blocked_;
+  PTXSMITH_RETURN_IF_ERROR(
+      builder_.Add("swiglu", BuildGluHalf, glu, {half_, gate_up_, rows_}, BufferView()));
   PTXSMITH_RETURN_IF_ERROR(Activations("swiglu", w.gate.n));
   return Product("ffn_down", {&w.down}, x_, Result::kAdded);
 }
 
-absl::Status PromptStep::Norm(absl::string_view stage, const Matrix& norm) {
+absl::Status PromptStep::Norm(absl::string_view stage, const Matrix& norm, bool blocked) {
   RmsNormSpec spec{norm.k, kOpen, config_.rms_eps};
   spec.half = true;
+  spec.blocked = blocked;
   PTXSMITH_RETURN_IF_ERROR(
       builder_.Add(stage, BuildRmsNorm, spec, {half_, x_, norm.data, rows_}, BufferView()));
   return Activations(stage, norm.k);
@@ -291,10 +326,10 @@ absl::Status PromptStep::Product(absl::string_view stage,
   } else {
     uint64_t at = 0;
     for (const Matrix* w : matrices) {
-      const uint64_t bytes = uint64_t{w->k} * w->n * kHalfBytes;
-      PTXSMITH_RETURN_IF_ERROR(
-          builder_.Add(stage, BuildDequantize, DequantizeSpec{w->type, QuantType::kF16, w->k, w->n},
-                       {operand.weights.Slice(at, bytes), w->data}, BufferView()));
+      const uint64_t bytes = lowering_.Halves(w->n, w->k) * kHalfBytes;
+      PTXSMITH_RETURN_IF_ERROR(builder_.Add(stage, BuildDequantize, lowering_.ExpandSpec(*w),
+                                            {operand.weights.Slice(at, bytes), w->data},
+                                            BufferView()));
       at += bytes;
     }
   }
@@ -312,6 +347,13 @@ absl::Status PromptStep::Product(absl::string_view stage,
         lowering_.gemm_->Bind(problem, y, x, operand.weights, {scratch.scales, operand.scales}));
     builder_.AddProduct(stage, std::move(gemm), seen);
     return absl::OkStatus();
+  }
+  if (lowering_.blocked_) {
+    const DeviceProfile& device = parts_.modules.device()->profile();
+    GemmBlockedSpec spec = DefaultGemmBlockedSpec(problem.k, problem.n, rows_, device.sm_count);
+    spec.residual = problem.accumulate;
+    spec.half = result == Result::kHalf;
+    return builder_.Add(stage, BuildGemmBlocked, spec, {y, operand.weights, half_, rows_}, seen);
   }
   GemmHalfSpec spec = DefaultGemmHalfSpec(problem.k, problem.n, rows_, builder_.target());
   spec.residual = problem.accumulate;
@@ -336,6 +378,7 @@ absl::Status PromptStep::Attention(uint32_t index) {
                                         {keys, values, k_, v_, positions_, rows_}, BufferView()));
   PrefillAttentionSpec spec{c.head_count, c.head_count_kv, c.head_dim, context, kOpen};
   spec.tile = lowering_.AttentionTile();
+  spec.blocked = lowering_.blocked_;
   PTXSMITH_RETURN_IF_ERROR(builder_.Add("attention", BuildPrefillAttention, spec,
                                         {half_, q_, keys, values, positions_, rows_},
                                         BufferView()));
@@ -350,7 +393,7 @@ absl::Status PromptStep::Head() {
   if (shape_.logits == LogitRows::kAll) {
     // Not worth a copy of the vocabulary's matrix: this is for scoring texts.
     const BufferView logits = parts_.io.logits(rows_);
-    PTXSMITH_RETURN_IF_ERROR(Norm("output_norm", weight));
+    PTXSMITH_RETURN_IF_ERROR(Norm("output_norm", weight, false));
     return builder_.Add("output", BuildGemm,
                         DefaultGemmSpec({output.type, output.k, output.n, rows_}),
                         {logits, output.data, half_, rows_}, logits);

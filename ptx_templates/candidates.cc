@@ -88,6 +88,33 @@ GemmHalfSpec DefaultGemmHalfSpec(uint32_t k, uint32_t n, uint32_t m, const Targe
   return spec;
 }
 
+GemmBlockedSpec DefaultGemmBlockedSpec(uint32_t k, uint32_t n, uint32_t m, uint32_t blocks) {
+  // Share of its best rate that a tile reaches when there are enough of them (gemm_blocked.h); of
+  // the last two rows by the bytes they bring for a product.
+  struct Tile {
+    uint32_t tokens, rows;
+    double rate;
+  };
+  constexpr Tile kTiles[] = {{128, 256, 1.0}, {128, 128, 0.94}, {64, 256, 0.9},
+                             {128, 64, 0.7},  {64, 128, 0.7},   {64, 64, 0.5}};
+  constexpr uint32_t kStageBytes = 200 * 1024;
+  constexpr uint32_t kMostStages = 8;
+  const auto count = [](uint32_t size, uint32_t tile) { return uint64_t{(size - 1) / tile + 1}; };
+  GemmBlockedSpec best;
+  double least = 0;
+  for (const Tile& tile : kTiles) {
+    const uint64_t rounds = (count(m, tile.tokens) * count(n, tile.rows) - 1) / blocks + 1;
+    const double time = static_cast<double>(rounds * tile.tokens * tile.rows) / tile.rate;
+    if (least != 0 && time >= least) continue;
+    least = time;
+    best.tokens = tile.tokens, best.rows = tile.rows;
+  }
+  best.k = k, best.n = n;
+  best.blocks = blocks;
+  best.stages = std::min(kMostStages, kStageBytes / (128 * (best.tokens + best.rows)));
+  return best;
+}
+
 std::vector<std::string> GemvCandidates(const GemvProblem& problem, const Target& target) {
   std::vector<std::string> keys;
   if (!Fits(problem)) return keys;

@@ -16,6 +16,7 @@
 
 #include "codegen/target.h"
 #include "ptx_templates/gemm.h"
+#include "ptx_templates/gemm_blocked.h"
 #include "ptx_templates/gemm_half.h"
 #include "ptx_templates/gemv.h"
 #include "ptx_templates/quant_type.h"
@@ -40,6 +41,9 @@ GemvSpec DefaultGemvSpec(const GemvProblem& problem);
 GemmSpec DefaultGemmSpec(const GemvProblem& problem);
 // For f16 weights, m open: the largest tiles that give every SM of a large GPU a block.
 GemmHalfSpec DefaultGemmHalfSpec(uint32_t k, uint32_t n, uint32_t m, const Target& target);
+
+// The tile that keeps most of `blocks` SMs busy.
+GemmBlockedSpec DefaultGemmBlockedSpec(uint32_t k, uint32_t n, uint32_t m, uint32_t blocks);
 
 // One of the candidates: gemv up to eight tokens, gemm beyond. Empty where GemvCandidates is.
 std::string DefaultGemv(const GemvProblem& problem, const Target& target);

@@ -1,8 +1,11 @@
 #include "ptx_templates/dequantize.h"
 
+#include <algorithm>
+
 #include "codegen/kernel_builder.h"
 #include "codegen/status_macros.h"
 #include "codegen/warp.h"
+#include "ptx_templates/blocked_half.h"
 
 namespace ptxsmith {
 namespace {
@@ -24,9 +27,11 @@ absl::StatusOr<KernelSpec> Build(const DequantizeSpec& spec, const Target& targe
   const SizeExpr k_size = spec.k ? SizeExpr(*spec.k) : SizeExpr::Param(first_dim);
   const SizeExpr n_size = spec.n ? SizeExpr(*spec.n) : SizeExpr::Param(first_dim + !spec.k);
   const SizeExpr row_bytes = CeilDiv(k_size, decoder.chunk_weights) * decoder.chunk_bytes;
-  const auto y = k.Param<Out<T>>("y", {.count = n_size * k_size});
+  const auto y = k.Param<Out<T>>(
+      "y", {.count = spec.blocked ? BlockedCount(n_size, k_size) : n_size * k_size});
   const auto w = k.Param<In<U8>>("w", {.count = n_size * row_bytes, .constant = true});
-  const Dim cols = k.ParamDim("k", spec.k, decoder.chunk_weights);
+  const Dim cols =
+      k.ParamDim("k", spec.k, std::max(decoder.chunk_weights, spec.blocked ? kBlockColumns : 1));
   k.ParamDim("n", spec.n);
 
   k.Launch({.block = {kWarpLanes * spec.warps, 1, 1},
@@ -41,7 +46,10 @@ absl::StatusOr<KernelSpec> Build(const DequantizeSpec& spec, const Target& targe
     const Out<T> y_row = y.At(chunk, decoder.chunk_weights * kByteSize<T>);
     const In<U8> w_row = w.At(chunk, decoder.chunk_bytes);
     for (const FloatGroup& group : DecodeFloats(decoder, w_row, unit, lane)) {
-      StoreFour(y_row.At(unit * kUnitWeights + group.first), group.weights);
+      const Val<U32> column = unit * kUnitWeights + group.first;
+      StoreFour(spec.blocked ? y.At(BlockedPiece(k.CtaX(), column, cols)).At(column % kPieceHalves)
+                             : y_row.At(column),
+                group.weights);
     }
   });
   return std::move(k).Finish();
@@ -52,6 +60,12 @@ absl::StatusOr<KernelSpec> Build(const DequantizeSpec& spec, const Target& targe
 absl::StatusOr<KernelSpec> BuildDequantize(const DequantizeSpec& spec, const Target& target) {
   PTXSMITH_RETURN_IF_ERROR(CheckFields(spec));
   if (spec.k) PTXSMITH_RETURN_IF_ERROR(CheckK(DequantizeSpec::kFamily, spec.quant, *spec.k));
+  if (spec.blocked) {
+    PTXSMITH_RETURN_IF_ERROR(CheckBlocked(DequantizeSpec::kFamily, "k", spec.k));
+    if (spec.to != QuantType::kF16) {
+      return absl::InvalidArgumentError("dequantize: blocked=1 needs to=f16");
+    }
+  }
   switch (spec.to) {
     case QuantType::kF16:
       return Build<F16>(spec, target);
@@ -72,6 +86,9 @@ std::vector<DequantizeSpec> DequantizeVariants() {
     variants.push_back({type, QuantType::kF32, std::nullopt, std::nullopt, 1});
     variants.push_back({type, QuantType::kF16, 4096, 4096, 8});
   }
+  variants.push_back({QuantType::kQ4K, QuantType::kF16, 512, 131, 4, true});
+  variants.push_back({QuantType::kQ6K, QuantType::kF16, std::nullopt, std::nullopt, 4, true});
+  variants.push_back({QuantType::kQ8_0, QuantType::kF16, 320, 5, 2, true});
   return variants;
 }
 

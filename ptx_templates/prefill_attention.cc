@@ -13,6 +13,7 @@
 #include "codegen/mma.h"
 #include "codegen/status_macros.h"
 #include "codegen/warp.h"
+#include "ptx_templates/blocked_half.h"
 
 namespace ptxsmith {
 namespace {
@@ -40,6 +41,10 @@ absl::Status Check(const PrefillAttentionSpec& spec) {
   if (!(spec.softcap >= 0) || !(spec.scale >= 0)) {
     return absl::InvalidArgumentError(absl::StrCat("prefill_attention: softcap=", spec.softcap,
                                                    " or scale=", spec.scale, " is negative"));
+  }
+  if (spec.blocked) {
+    return CheckBlocked(PrefillAttentionSpec::kFamily, "heads * head_dim",
+                        spec.heads * spec.head_dim);
   }
   return absl::OkStatus();
 }
@@ -206,7 +211,8 @@ absl::StatusOr<KernelSpec> BuildPrefillAttention(const PrefillAttentionSpec& spe
   const SizeExpr rows_size = size(spec.rows);
   const SizeExpr cache_size = context_size * (spec.kv_heads * dim);
   const SizeExpr elements = rows_size * (spec.heads * dim);
-  const auto o = k.Param<Out<F16>>("o", {.count = elements});
+  const auto o = k.Param<Out<F16>>(
+      "o", {.count = spec.blocked ? BlockedCount(rows_size, spec.heads * dim) : elements});
   const auto q = k.Param<In<F32>>("q", {.count = elements});
   const auto k_cache = k.Param<In<F16>>("k_cache", {.count = cache_size});
   const auto v_cache = k.Param<In<F16>>("v_cache", {.count = cache_size});
@@ -328,10 +334,13 @@ absl::StatusOr<KernelSpec> BuildPrefillAttention(const PrefillAttentionSpec& spe
     const Val<F32> share =
         1.0f / QuadReduce(row.weights, [](const Val<F32>& a, const Val<F32>& b) { return a + b; });
     k.If(row.exists, [&] {
-      const auto out = o.At((row.token * spec.heads + row.head) * dim).template As<U32>();
+      const Out<F16> out = o.At((row.token * spec.heads + row.head) * dim);
       for (uint32_t j = 0; j < sums.size(); ++j) {
-        out.Store(t + j * 4,
-                  PackHalf2(sums[j].Element(2 * r) * share, sums[j].Element(2 * r + 1) * share));
+        const Out<F16> piece = spec.blocked ? o.At(BlockedPiece(row.token, row.head * dim + 8 * j,
+                                                                k.Const<U32>(spec.heads * dim)))
+                                            : out.At(8 * j);
+        piece.As<U32>().Store(
+            t, PackHalf2(sums[j].Element(2 * r) * share, sums[j].Element(2 * r + 1) * share));
       }
     });
   }
@@ -356,6 +365,7 @@ std::vector<PrefillAttentionSpec> PrefillAttentionVariants() {
   add([](PrefillAttentionSpec& s) { s.heads = 6, s.kv_heads = 1, s.warps = 1; });  // 4 rows idle
   add([](PrefillAttentionSpec& s) { s.heads = s.kv_heads = 3, s.rows = 1; });
   add([](PrefillAttentionSpec& s) { s.context = s.rows = std::nullopt; });
+  add([](PrefillAttentionSpec& s) { s.blocked = true; });
   return variants;
 }
 

@@ -4,7 +4,8 @@
 // Mathematics  as attention.h: o[r][h] = sum over p of softmax(s(r, h, p)) V[g][p], causal, with
 //              window, softcap and scale. q is rounded to f16, and so are the weights
 //              e^(s - largest s so far) before they multiply V, and o.
-// Layout       q: [rows][heads][head_dim] f32; o: the same f16; positions: [rows] u32, ascending
+// Layout       q: [rows][heads][head_dim] f32; o: the same f16, with `blocked` as blocked_half.h
+//              says; positions: [rows] u32, ascending
 // and
 //              below `context`; k_cache, v_cache: the f16 cells of one sequence,
 //              [kv_heads][context] (kv_cache.h), which hold all positions up to the last row's
@@ -44,6 +45,7 @@ struct PrefillAttentionSpec {
   uint32_t window = 0;
   float softcap = 0;
   float scale = 0;
+  bool blocked = false;
 
   static constexpr absl::string_view kFamily = "prefill_attention";
   static constexpr absl::string_view kSummary = "attention of a prompt on the tensor cores";
@@ -58,7 +60,8 @@ struct PrefillAttentionSpec {
       Field("tile", &PrefillAttentionSpec::tile, OneOf(16, 32, 64, 128), "positions per step"),
       Field("window", &PrefillAttentionSpec::window, {}, "positions a query sees; 0: all"),
       Field("softcap", &PrefillAttentionSpec::softcap, {}, "bound of the scores; 0: none"),
-      Field("scale", &PrefillAttentionSpec::scale, {}, "of the scores; 0: 1 / sqrt(head_dim)"));
+      Field("scale", &PrefillAttentionSpec::scale, {}, "of the scores; 0: 1 / sqrt(head_dim)"),
+      Field("blocked", &PrefillAttentionSpec::blocked, {}, "o lies in blocks"));
 };
 
 // Arguments: o (out), q (in), k_cache (in), v_cache (in), positions (in), then context and rows

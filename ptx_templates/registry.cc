@@ -15,6 +15,7 @@
 #include "ptx_templates/embed_row.h"
 #include "ptx_templates/gate_up.h"
 #include "ptx_templates/gemm.h"
+#include "ptx_templates/gemm_blocked.h"
 #include "ptx_templates/gemm_half.h"
 #include "ptx_templates/gemv.h"
 #include "ptx_templates/gemv_multi.h"
@@ -66,6 +67,7 @@ constexpr Family kFamilies[] = {
     MakeFamily<GateUpSpec, BuildGateUp, GateUpVariants>(),
     MakeFamily<GemmSpec, BuildGemm, GemmVariants>(),
     MakeFamily<GemmHalfSpec, BuildGemmHalf, GemmHalfVariants>(),
+    MakeFamily<GemmBlockedSpec, BuildGemmBlocked, GemmBlockedVariants>(),
     MakeFamily<ReadStreamSpec, BuildReadStream, ReadStreamVariants>(),
     MakeFamily<RepackSpec, BuildRepack, RepackVariants>(),
     MakeFamily<DecodeTokenSpec, BuildDecodeToken, DecodeTokenVariants>(),

@@ -6,6 +6,7 @@
 #include "absl/strings/str_cat.h"
 #include "codegen/block.h"
 #include "codegen/kernel_builder.h"
+#include "ptx_templates/blocked_half.h"
 
 namespace ptxsmith {
 
@@ -21,12 +22,13 @@ absl::StatusOr<KernelSpec> Build(const RmsNormSpec& spec, const Target& target) 
   const SizeExpr rows_size =
       spec.rows ? SizeExpr(*spec.rows) : SizeExpr::Param(first_dim + !spec.n);
   const SizeExpr count = rows_size * n_size;
-  const auto y = k.Param<Out<Y>>("y", {.count = count});
+  const auto y =
+      k.Param<Out<Y>>("y", {.count = spec.blocked ? BlockedCount(rows_size, n_size) : count});
   const X x = k.Param<X>("x", {.count = count});
   std::optional<In<F32>> r;
   if (spec.residual) r = k.Param<In<F32>>("r", {.count = count});
   const auto weight = k.Param<In<F32>>("weight", {.count = n_size, .constant = true});
-  const Dim n = k.ParamDim("n", spec.n);
+  const Dim n = k.ParamDim("n", spec.n, spec.blocked ? kBlockColumns : 1);
   k.ParamDim("rows", spec.rows);
 
   k.Launch({.block = {spec.threads, 1, 1}, .grid = {rows_size, 1, 1}});
@@ -56,7 +58,11 @@ absl::StatusOr<KernelSpec> Build(const RmsNormSpec& spec, const Target& target) 
   k.For(thread, n, {.step = spec.threads}, [&](const Val<U32>& i) {
     const Val<F32> v = x_row.Load(i) * scale * weight.Load(i);
     if constexpr (std::is_same_v<Y, F16>) {
-      y_row.Store(i, ToF16(v));
+      if (spec.blocked) {
+        y.Store(BlockedPiece(k.CtaX(), i, n) + i % kPieceHalves, ToF16(v));
+      } else {
+        y_row.Store(i, ToF16(v));
+      }
     } else {
       y_row.Store(i, v);
     }
@@ -70,6 +76,10 @@ absl::StatusOr<KernelSpec> BuildRmsNorm(const RmsNormSpec& spec, const Target& t
   PTXSMITH_RETURN_IF_ERROR(CheckFields(spec));
   if (!(spec.eps >= 0)) {
     return absl::InvalidArgumentError(absl::StrCat("rms_norm: eps=", spec.eps, " is negative"));
+  }
+  if (spec.blocked) {
+    PTXSMITH_RETURN_IF_ERROR(CheckBlocked(RmsNormSpec::kFamily, "n", spec.n));
+    if (!spec.half) return absl::InvalidArgumentError("rms_norm: blocked=1 needs half=1");
   }
   if (spec.half) {
     return spec.residual ? Build<InOut<F32>, F16>(spec, target) : Build<In<F32>, F16>(spec, target);
@@ -91,6 +101,8 @@ std::vector<RmsNormSpec> RmsNormVariants() {
   variants.push_back({80, 24, 1e-6f, 32});  // heads of three tokens
   variants.push_back({1000, 3, 1e-6f, 128, true, true});
   variants.push_back({std::nullopt, std::nullopt, 1e-5f, 256, false, true});
+  variants.push_back({320, 131, 1e-6f, 128, true, true, true});
+  variants.push_back({std::nullopt, std::nullopt, 1e-5f, 256, false, true, true});
   return variants;
 }
 

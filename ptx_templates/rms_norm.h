@@ -4,14 +4,13 @@
 // Mathematics  y[i] = (x[i] * s) * weight[i], s = 1 / sqrt(mean of x^2 + eps).
 //              (Zhang and Sennrich, "Root Mean Square Layer Normalization", 2019.)
 //              With `residual` x is x + r, written back before.
-// Layout       x, r: [rows][n] f32; y: the same, or f16 with `half`; weight: [n] f32. An f32 y may
-// be
-//              x, or r where there is one.
+// Layout       x, r: [rows][n] f32; y: the same, or f16 with `half`, or f16 as blocked_half.h says
+//              with `blocked` too; weight: [n] f32. An f32 y may be x, or r where there is one.
 // Geometry     one block of `threads` threads per row.
 // Numerics     f32; each thread sums every threads-th square in order, then warps and the block are
 //              summed in a fixed order. Square root and divisions are correctly rounded: the same
 //              bits everywhere.
-// Limits       none on n.
+// Limits       n a multiple of 64 with `blocked`.
 #ifndef PTXSMITH_PTX_TEMPLATES_RMS_NORM_H_
 #define PTXSMITH_PTX_TEMPLATES_RMS_NORM_H_
 
@@ -32,6 +31,7 @@ struct RmsNormSpec {
   uint32_t threads = 256;
   bool residual = false;
   bool half = false;
+  bool blocked = false;
 
   static constexpr absl::string_view kFamily = "rms_norm";
   static constexpr absl::string_view kSummary = "y = x / rms(x) * weight, row by row";
@@ -42,7 +42,8 @@ struct RmsNormSpec {
              Field("threads", &RmsNormSpec::threads, OneOf(32, 64, 128, 256, 512, 1024),
                    "threads per block"),
              Field("residual", &RmsNormSpec::residual, {}, "first x += r"),
-             Field("half", &RmsNormSpec::half, {}, "y is f16"));
+             Field("half", &RmsNormSpec::half, {}, "y is f16"),
+             Field("blocked", &RmsNormSpec::blocked, {}, "y lies in blocks"));
 };
 
 // Arguments: y (out), x (in; in out with `residual`), r (in, with `residual`), weight (in), then n

@@ -41,6 +41,15 @@ void AddDeviceFlags(CLI::App& command, ModelOptions& options) {
           {"f32", Activations::kF32}, {"q8_1", Activations::kQ8_1}}))
       ->default_str("f32");
   command
+      .add_option("--products", options.products,
+                  "What multiplies the matrices of prompts: auto, cuBLASLt (library) or generated "
+                  "kernels")
+      ->transform(CLI::CheckedTransformer(
+          std::map<std::string, Products>{{"auto", Products::kAuto},
+                                          {"library", Products::kLibrary},
+                                          {"generated", Products::kGenerated}}))
+      ->default_str("auto");
+  command
       .add_option("--prompt-weights", options.prompt_weights,
                   "What prompts are multiplied with: file (expanded for every prompt), or copies "
                   "kept as f16 or e4m3 (FP8, less exact)")
@@ -93,10 +102,10 @@ absl::StatusOr<TransformerOptions> TransformerOptionsOf(const ModelOptions& opti
   transformer.batch = options.batch;
   transformer.kv_type = options.kv_type;
   transformer.activations = options.activations;
+  transformer.products = options.products;
   transformer.prompt_weights = options.prompt_weights;
   transformer.logit_rows = options.logit_rows;
   transformer.lowering = options.lowering;
-  transformer.products = options.products;
   if (options.gpu_profile.empty()) return transformer;
   size_t ignored = 0;
   PTXSMITH_ASSIGN_OR_RETURN(GpuProfile profile, ReadProfile(options.gpu_profile, device, &ignored));

@@ -31,15 +31,16 @@ struct ModelOptions {
   uint32_t batch = TransformerOptions().batch;
   QuantType kv_type = TransformerOptions().kv_type;
   Activations activations = TransformerOptions().activations;
+  Products products = TransformerOptions().products;
   PromptWeights prompt_weights = TransformerOptions().prompt_weights;
   std::string gpu_profile;  // a file of `ptxsmith tune`; empty: none
   // Without flags: a command's own wishes.
   uint32_t logit_rows = TransformerOptions().logit_rows;
   LoweringChoice lowering = TransformerOptions().lowering;
-  Products products = TransformerOptions().products;
 };
 
-// --device, -c, --ubatch-size, --cache-type, --activations, --prompt-weights, --gpu-profile
+// --device, -c, --ubatch-size, --cache-type, --activations, --products, --prompt-weights,
+// --gpu-profile
 void AddDeviceFlags(CLI::App& command, ModelOptions& options);
 // The same and -m.
 void AddModelFlags(CLI::App& command, ModelOptions& options);

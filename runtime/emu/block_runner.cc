@@ -58,7 +58,8 @@ BlockRunner::BlockRunner(LaunchPlan& plan)
       block_{.launch = &plan.launch},
       order_(block_),
       mbarriers_(block_, order_),
-      copies_(block_, mbarriers_) {
+      copies_(block_, mbarriers_),
+      groups_(block_, order_) {
   const Launch& launch = plan.launch;
   const size_t warps = launch.num_warps, registers = kernel_.register_names.size();
   const size_t stride = (kernel_.register_bytes + 63) / 64 * 64;
@@ -223,6 +224,7 @@ void BlockRunner::Rebase() {
 
 void BlockRunner::Start(uint64_t linear) {
   copies_.Reset();
+  groups_.Reset();
   mbarriers_.Reset();
   block_.linear = linear;
   block_.observed = block_.acquired = false;
@@ -265,7 +267,10 @@ bool BlockRunner::RunOne(Warp& warp, bool& busy) {
   const uint64_t before = block_.instructions;
   const uint64_t slice = block_.random == 0 ? kSlice : 1 + NextRandom(block_.random) % 256;
   const Stop stop = plan_.program->backend->run(&block_, &warp, slice);
-  if (stop == Stop::kFault) return false;
+  if (stop == Stop::kFault) {
+    groups_.Explain(warp);
+    return false;
+  }
   if (stop == Stop::kSlice) busy = true;
   if (plan_.budget != 0) {
     const uint64_t used = block_.instructions - before;
@@ -304,7 +309,7 @@ BlockRunner::Turn BlockRunner::RunWarps() {
     runnable = runnable || HasState(warp, Group::kRunnable);
     yielded = yielded || HasState(warp, Group::kYielded);
   }
-  if (!live) return copies_.Finish() ? Turn::kDone : Turn::kFault;
+  if (!live) return copies_.Finish() && groups_.Finish() ? Turn::kDone : Turn::kFault;
   if (block_.progress != progress) return Turn::kBusy;
   if (busy || runnable) return Turn::kThinking;
   bool landed = false;
@@ -462,6 +467,10 @@ Callbacks BlockRunner::MakeCallbacks() {
     BlockRunner& runner = RunnerOf(block);
     return in->kind == Kind::kMbarrier ? runner.mbarriers_.Execute(*warp, *in, exec)
                                        : runner.copies_.ArriveOnMbarrier(*warp, *in, exec);
+  };
+  calls.wgmma = [](Block* block, Warp* warp, const Instr* in, uint32_t exec) {
+    WarpGroups& groups = RunnerOf(block).groups_;
+    return in->kind == Kind::kWgmma ? groups.Execute(*warp, *in, exec) : groups.Touch(*warp);
   };
   calls.clock = [](const Block* block) { return block->instructions; };
   return calls;

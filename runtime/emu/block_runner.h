@@ -20,6 +20,7 @@
 #include "runtime/emu/memory.h"
 #include "runtime/emu/order.h"
 #include "runtime/emu/program.h"
+#include "runtime/emu/warp_groups.h"
 
 namespace ptxsmith::emu {
 
@@ -95,6 +96,7 @@ class BlockRunner {
   Order order_;
   Mbarriers mbarriers_;
   AsyncCopies copies_;
+  WarpGroups groups_;
 };
 
 }  // namespace ptxsmith::emu

@@ -93,6 +93,7 @@ absl::StatusOr<std::unique_ptr<const Kernel>> EntryDecoder::Run() && {
 
 absl::Status EntryDecoder::DecodeAll() {
   const Operand always = ConstantOperand(kFullMask, 0);
+  FindAccumulators();
   for (const InstructionSyntax& instruction : entry_.instructions) {
     current_ = &instruction;
     guard_offset_ = always.offset;
@@ -170,6 +171,13 @@ absl::Status EntryDecoder::Decode() {
   const Parts parts = absl::StrSplit(mnemonic, '.');
   const absl::string_view op = parts[0];
   Instr instr;
+  if (op == "wgmma") return DecodeWgmma(parts);
+  const std::vector<OperandSyntax>& operands = current_->operands;
+  if (std::any_of(operands.begin(), operands.end(),
+                  [&](const OperandSyntax& o) { return TouchesAccumulators(o); })) {
+    instr.kind = Kind::kTouchAccumulators;
+    Emit(instr, {}, {});
+  }
   if (op == "mov") return DecodeMov(parts);
   if (op == "setp") return DecodeSetp(parts);
   if (op == "cvt") return DecodeCvt(parts);

@@ -125,6 +125,11 @@ class EntryDecoder {
   absl::Status DecodeRedux(const Parts& parts);
   absl::Status DecodeElect(const Parts& parts);
   absl::Status DecodeMma(const Parts& parts);
+  // decode_wgmma.cc
+  void FindAccumulators();
+  bool TouchesAccumulators(const OperandSyntax& operand) const;
+  absl::Status DecodeWgmma(const Parts& parts);
+  absl::Status DecodeWgmmaMultiply(const Parts& parts);
 
   void NoteAccess(Space space, uint32_t bytes);
 
@@ -135,6 +140,7 @@ class EntryDecoder {
   std::unique_ptr<Kernel> kernel_ = std::make_unique<Kernel>();
   SymbolTable symbols_;  // of this entry
   std::vector<std::optional<Operand>> registers_;
+  std::vector<bool> accumulators_;  // registers of wgmma.mma_async; empty without one
   absl::flat_hash_map<std::string, Operand> specials_;
   absl::flat_hash_map<std::string, Operand> constants_;
   absl::flat_hash_map<std::string, uint32_t> labels_;  // -> index of an instruction of the text

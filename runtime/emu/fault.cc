@@ -65,6 +65,7 @@ std::string Window(uint64_t address) {
 // The thread, or what copies for it.
 std::string Who(const LaunchPlan& plan, uint32_t id) {
   if (id == kBulkStoreId) return "a bulk copy that still reads it";
+  if (id >= kFirstProductId) return "a wgmma.mma_async that may still read it";
   if (id >= kFirstMbarrierId) return "a bulk copy, for whose mbarrier this thread has not waited,";
   return absl::StrCat("thread ", Coordinates(id, plan.block));
 }
@@ -94,6 +95,31 @@ std::string MbarrierMessage(const Fault& fault) {
       return absl::StrCat(which, ": more than ", fault.value, " mbarriers in a block");
   }
   return which;
+}
+
+std::string WgmmaMessage(const LaunchPlan& plan, const Fault& fault) {
+  switch (static_cast<WgmmaFault>(fault.mask)) {
+    case WgmmaFault::kIncompleteWarp:
+      return "not all 32 lanes of the four warps of a warp group are here";
+    case WgmmaFault::kNotUniform:
+      return "an operand differs between the lanes of the warp";
+    case WgmmaFault::kDescriptor:
+      return absl::StrCat(
+          "descriptor 0x", absl::Hex(fault.address),
+          " is none of rows of 128 bytes, swizzled, in groups of 8 that are aligned "
+          "to 1024 bytes");
+    case WgmmaFault::kNoFence:
+      return "no wgmma.fence since registers of products were last touched";
+    case WgmmaFault::kInFlight:
+      return absl::StrCat("use of register ", plan.kernel->register_names[fault.reg],
+                          ", into which a wgmma.mma_async may still write");
+    case WgmmaFault::kNotAwaited:
+      return "the block ends while this may be under way: nobody waits for it";
+    case WgmmaFault::kUnequal:
+      return absl::StrCat("the warps of a group have executed different numbers of products, by ",
+                          fault.value);
+  }
+  return "wgmma";
 }
 
 // Why a loop goes on for ever.
@@ -152,9 +178,11 @@ std::string What(const LaunchPlan& plan, const Fault& fault, const Memory& memor
     case FaultKind::kNoProxyFence:
       return absl::StrCat("no fence.proxy.async between what thread ",
                           Coordinates(fault.other_thread, plan.block), " stored at ", at(),
-                          " and a bulk copy");
+                          " and its use by the asynchronous unit");
     case FaultKind::kMbarrier:
       return MbarrierMessage(fault);
+    case FaultKind::kWgmma:
+      return WgmmaMessage(plan, fault);
     case FaultKind::kMbarrierBytes:
       return absl::StrCat(access, " at ", at(), ", which is part of an mbarrier");
     case FaultKind::kBeforeGridWait:

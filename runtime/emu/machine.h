@@ -55,6 +55,8 @@ enum class Kind : uint8_t {
   kActiveMask,
   kElect,
   kMma,
+  kWgmma,              // mode: WgmmaOp
+  kTouchAccumulators,  // what follows reads or writes a register of some wgmma.mma_async
   kLoadMatrix,
   kStoreMatrix,
   kCopyAsync,
@@ -125,6 +127,12 @@ enum class ReduxMode : uint8_t { kAddU, kAddS, kMinU, kMinS, kMaxU, kMaxS, kAnd,
 enum class MmaShape : uint8_t { kM16N8K8, kM16N8K16, kM16N8K32 };
 enum class MmaType : uint8_t { kF16, kBF16, kTF32, kS8, kU8 };
 
+// kMultiply: mode2: WgmmaType; flag: A comes from registers. Destinations: the accumulators;
+// sources: A (a descriptor or four registers), the descriptor of B, whether to add; immediate: bit
+// 0 and 1, A and B are negated.
+enum class WgmmaOp : uint8_t { kFence, kMultiply, kCommit, kWait };
+enum class WgmmaType : uint8_t { kF16, kBF16, kE4M3 };
+
 struct Operand {
   uint32_t offset = 0;  // into Warp::regs, bytes
   uint32_t reg = 0;     // into Warp::defined
@@ -175,6 +183,7 @@ enum class FaultKind : uint8_t {
   kNoProxyFence,    // generic and asynchronous accesses without fence.proxy.async between
   kMbarrier,        // `mask` is a MbarrierFault
   kMbarrierBytes,   // a load or store of a live mbarrier
+  kWgmma,           // `mask` is a WgmmaFault
   kBeforeGridWait,  // touches what the kernel before wrote
   kDivideByZero,
   kNotInMask,
@@ -199,6 +208,16 @@ enum class MbarrierFault : uint8_t {
   kParity,           // `value` is neither 0 nor 1
   kWouldComplete,    // .noComplete
   kTooMany
+};
+
+enum class WgmmaFault : uint8_t {
+  kIncompleteWarp,  // some lanes are elsewhere, or the block has no four such warps
+  kNotUniform,      // an operand differs between the lanes
+  kDescriptor,      // `address`
+  kNoFence,         // registers of some product were touched since the last fence
+  kInFlight,        // register `reg` belongs to a product that may be under way
+  kNotAwaited,      // the block ends
+  kUnequal          // the warps of the group have executed different numbers of products
 };
 
 struct Fault {
@@ -261,8 +280,11 @@ constexpr uint32_t kMbarrierTime = kMaxTime + 2;  // the bytes of a live mbarrie
 // Ids of mbarriers: the writer of what bulk copies brought. Whoever waits on the mbarrier is
 // ordered after them, and nobody else is, not even the thread that asked for the copy.
 constexpr uint32_t kFirstMbarrierId = kMaxThreads;
-constexpr uint32_t kMaxMbarriers = kNumIds - kMaxThreads - 1;
 constexpr uint32_t kBulkStoreId = kNumIds - 1;  // the reader of what bulk copies take away
+// The readers of what the products of each warp read: whoever is ordered after its wait for them is
+// ordered after these.
+constexpr uint32_t kFirstProductId = kBulkStoreId - kMaxWarps;
+constexpr uint32_t kMaxMbarriers = kFirstProductId - kFirstMbarrierId;
 // In records of stores to global memory: volatile, relaxed or release.
 constexpr uint32_t kStrongStore = 1u << 10;
 
@@ -329,6 +351,8 @@ struct Callbacks {
   void (*wait_bulk)(Block* block, uint32_t thread, uint32_t pending);
   // kMbarrier and kArriveAsync, for the lanes of `exec`.
   bool (*mbarrier)(Block* block, Warp* warp, const Instr* in, uint32_t exec);
+  // kWgmma and kTouchAccumulators.
+  bool (*wgmma)(Block* block, Warp* warp, const Instr* in, uint32_t exec);
   uint64_t (*clock)(const Block* block);
 };
 

@@ -11,6 +11,7 @@ void Order::Merge(uint32_t* into, const uint32_t* from) const {
   };
   range(0, block_.launch->num_threads);
   range(kFirstMbarrierId, num_mbarriers_);
+  range(kFirstProductId, static_cast<uint32_t>(num_warps_));
 }
 
 void Order::Restart() {
@@ -25,6 +26,8 @@ void Order::TrackIds(uint32_t mbarriers) {
   id_sync_.resize(static_cast<size_t>(num_warps_) * kNumIds);
   block_.id_sync = id_sync_.data();
 }
+
+void Order::Follow(uint32_t warp, uint32_t id) { IdRow(warp)[id] = ++block_.now; }
 
 void Order::Release(const Warp& warp, uint32_t lanes, Clock& clock) {
   ++block_.now;

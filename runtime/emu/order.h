@@ -36,6 +36,8 @@ class Order {
   void Restart();
   // From now on single threads and this many mbarriers are told apart.
   void TrackIds(uint32_t mbarriers);
+  // What `id` has done so far is ordered before what `warp` does now. REQUIRES: TrackIds.
+  void Follow(uint32_t warp, uint32_t id);
 
   // What `lanes` of `warp` do from here on is not part of `clock`.
   void Release(const Warp& warp, uint32_t lanes, Clock& clock);

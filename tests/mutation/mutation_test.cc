@@ -32,6 +32,7 @@
 #include "ptx_templates/embed_row.h"
 #include "ptx_templates/gate_up.h"
 #include "ptx_templates/gemm.h"
+#include "ptx_templates/gemm_blocked.h"
 #include "ptx_templates/gemv.h"
 #include "ptx_templates/gemv_multi.h"
 #include "ptx_templates/gemv_norm.h"
@@ -198,7 +199,7 @@ std::pair<absl::string_view, std::string> Kernel(const Spec& spec) {
 // emulator its whole budget, so none are made.
 bool HasRing(absl::string_view family) {
   return family == GemvTilesSpec::kFamily || family == GemmTilesSpec::kFamily ||
-         family == DecodeTokenSpec::kFamily;
+         family == DecodeTokenSpec::kFamily || family == GemmBlockedSpec::kFamily;
 }
 
 // One variant of each kernel, small enough to run thousands of times and with loops, tails and

@@ -67,7 +67,7 @@ std::string FindPtxas() {
 // Kernels of one architecture and one `.version`, as one module.
 struct Module {
   std::string target;
-  std::string header;  // .version, .target, .address_size
+  std::string header;  // .version, .target, .address_size, .extern .shared
   std::string text;
   std::vector<std::string> keys;
 };
@@ -75,20 +75,19 @@ struct Module {
 // Adds the kernel to the last module that fits, or to a new one.
 void AddKernel(const KernelSpec& kernel, std::vector<Module>& modules) {
   const std::string& ptx = kernel.ptx;
-  const size_t body = ptx.find("\n\n") + 2;
+  size_t body = ptx.find("\n\n") + 2;
+  // A module declares the dynamic shared memory once.
+  if (kernel.dynamic_shared > 0) body = ptx.find("\n\n", body) + 2;
   const std::string header = ptx.substr(0, body);
   if (modules.empty() || modules.back().header != header ||
       modules.back().keys.size() == kKernelsPerModule) {
     modules.push_back({kernel.target.sm_name(), header, header, {}});
   }
   Module& module = modules.back();
-  // Entries of one family share a name; a module declares the dynamic shared memory once.
-  constexpr char kDynamic[] = ".extern .shared .align 16 .b8 dynamic_shared[];\n";
-  const bool declared = absl::StrContains(module.text, kDynamic);
+  // Entries of one family share a name.
   const std::string renamed = absl::StrReplaceAll(
       ptx.substr(body), {{absl::StrCat(".entry ", kernel.entry, "("),
-                          absl::StrCat(".entry ", kernel.entry, "_", module.keys.size(), "(")},
-                         {kDynamic, declared ? "" : kDynamic}});
+                          absl::StrCat(".entry ", kernel.entry, "_", module.keys.size(), "(")}});
   absl::StrAppend(&module.text, renamed);
   module.keys.push_back(kernel.key);
 }

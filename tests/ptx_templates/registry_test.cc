@@ -26,7 +26,8 @@ TEST(RegistryTest, EveryVariantIsRebuiltFromItsKey) {
       ASSERT_OK_AND_ASSIGN(const KernelSpec spec, family.build(fields, Sm90()));
       EXPECT_EQ(spec.key, absl::StrCat(family.name, ":", fields, "@sm_90.ptx78"));
       EXPECT_EQ(spec.entry, family.name);
-      EXPECT_EQ(spec.target, Sm90());
+      // Some need what only GPUs of exactly this architecture have.
+      EXPECT_EQ(spec.target, spec.target.specific ? Sm90().Specific().value() : Sm90());
       EXPECT_TRUE(keys.insert(spec.key).second) << "two variants have this key";
       ASSERT_OK_AND_ASSIGN(const KernelSpec again, BuildFromKey(spec.key, Target{}));
       ASSERT_EQ(again.key, spec.key);
@@ -104,6 +105,11 @@ TEST(RegistryTest, Errors) {
   EXPECT_THAT(error("gemv@sm_1"), says("unknown target 'sm_1'"));
   EXPECT_THAT(error("gemv@"), says("unknown target ''"));
   EXPECT_THAT(error("rms_norm:n=8,eps=-1"), says("rms_norm: eps=-1 is negative"));
+  EXPECT_THAT(error("rms_norm:n=64,blocked=1"), says("rms_norm: blocked=1 needs half=1"));
+  EXPECT_THAT(error("rms_norm:n=96,half=1,blocked=1"),
+              says("rms_norm: n=96 is not a multiple of 64, as blocked=1 needs"));
+  EXPECT_THAT(error("dequantize:k=256,to=f32,blocked=1"), says("blocked=1 needs to=f16"));
+  EXPECT_THAT(error("gemm_blocked:residual=1,half=1"), says("residual=1 adds to f32"));
   EXPECT_THAT(error("layer_norm:n=8,eps=-1"), says("layer_norm: eps=-1 is negative"));
   EXPECT_THAT(error("rope:head_dim=64"), says("rope: rope_dim=128 exceeds head_dim=64"));
   EXPECT_THAT(error("convert:from=f32,to=f32"),

@@ -9,6 +9,7 @@ constexpr CaseFamily kFamilies[] = {
     {"quantize_e4m3_rows", QuantizeE4M3RowsCases, QuantizeE4M3RowsFuzz},
     {"gemm", GemmCases, GemmFuzz},
     {"gemm_half", GemmHalfCases, GemmHalfFuzz},
+    {"gemm_blocked", GemmBlockedCases, GemmBlockedFuzz},
     {"gate_up", GateUpCases, GateUpFuzz},
     {"gemv_multi", GemvMultiCases, GemvMultiFuzz},
     {"gemv_norm", GemvNormCases, GemvNormFuzz},

@@ -67,6 +67,7 @@ std::vector<CaseMaker> JoinSumCases(uint64_t seed);
 std::vector<CaseMaker> DecodeTokenCases(uint64_t seed);
 std::vector<CaseMaker> PrefillAttentionCases(uint64_t seed);
 std::vector<CaseMaker> GemmHalfCases(uint64_t seed);
+std::vector<CaseMaker> GemmBlockedCases(uint64_t seed);
 std::vector<CaseMaker> QuantizeE4M3RowsCases(uint64_t seed);
 std::vector<CaseMaker> GluHalfCases(uint64_t seed);
 
@@ -116,6 +117,7 @@ FuzzFamily JoinSumFuzz();
 FuzzFamily DecodeTokenFuzz();
 FuzzFamily PrefillAttentionFuzz();
 FuzzFamily GemmHalfFuzz();
+FuzzFamily GemmBlockedFuzz();
 FuzzFamily QuantizeE4M3RowsFuzz();
 FuzzFamily GluHalfFuzz();
 

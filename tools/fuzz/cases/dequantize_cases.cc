@@ -1,10 +1,14 @@
 // Cases of quantize_q8_1 and dequantize: both are exact, so every bit is compared.
+#include <algorithm>
+
 #include "absl/strings/str_cat.h"
+#include "ptx_templates/blocked_half.h"
 #include "ptx_templates/dequantize.h"
 #include "ptx_templates/quantize_q8_1.h"
 #include "tools/fuzz/kernel_cases.h"
 #include "tools/fuzz/reference/decode.h"
 #include "tools/fuzz/reference/float_formats.h"
+#include "tools/fuzz/reference/ops.h"
 #include "tools/fuzz/reference/projection.h"
 #include "tools/fuzz/rng.h"
 
@@ -48,10 +52,14 @@ CaseMaker Case(const DequantizeSpec& spec, uint32_t k, uint32_t n, Values values
     const Bytes w = rng.Blocks(spec.quant, size_t{k} / Info(spec.quant).block_weights * n, values);
     KernelCase test = CaseOf(spec, BuildDequantize);
     const Bytes want = Converted(reference::Decode(spec.quant, w), spec.to);
-    test.args = {Bytes(want.size()), w};
+    test.args = {Bytes(spec.blocked ? 2 * BlockedCount(n, k) : want.size()), w};
     if (!spec.k) test.args.emplace_back(k);
     if (!spec.n) test.args.emplace_back(n);
-    test.check = [want](absl::Span<const Bytes> after) { return CheckBytes(after[0], want); };
+    test.check = [=](absl::Span<const Bytes> after) {
+      if (!spec.blocked) return CheckBytes(after[0], want);
+      return CheckBytes(ToBytes(reference::RowsOfBlocks(FromBytes<uint16_t>(after[0]), n, k)),
+                        want);
+    };
     return test;
   };
   return {FieldsText(spec),
@@ -72,7 +80,9 @@ struct DequantizeTraits {
   using Spec = DequantizeSpec;
   using Sizes = ProductSizes;
   static void Fit(Spec& spec, Sizes& sizes) {
-    RoundUp(sizes.k, DecoderFor(spec.quant).chunk_weights);
+    if (spec.blocked) spec.to = QuantType::kF16;
+    RoundUp(sizes.k,
+            std::max(DecoderFor(spec.quant).chunk_weights, spec.blocked ? kBlockColumns : 1));
   }
   static CaseMaker Make(const Spec& spec, const Sizes& sizes, Values values, uint64_t seed) {
     return Case(spec, sizes.k, sizes.n, values, seed);
@@ -96,7 +106,8 @@ std::vector<CaseMaker> QuantizeQ8_1Cases(uint64_t seed) {
 std::vector<CaseMaker> DequantizeCases(uint64_t seed) {
   std::vector<CaseMaker> cases;
   for (const DequantizeSpec& spec : DequantizeVariants()) {
-    const uint32_t k = spec.k.value_or(9 * DecoderFor(spec.quant).chunk_weights);
+    const uint32_t chunk = DecoderFor(spec.quant).chunk_weights;
+    const uint32_t k = spec.k.value_or((spec.blocked ? 10 : 9) * chunk);
     const uint32_t n = spec.n.value_or(3);
     const uint64_t work = uint64_t{k} * n;
     for (const Values values : kAllValues) {

@@ -5,6 +5,7 @@
 #include <numeric>
 
 #include "absl/strings/str_cat.h"
+#include "ptx_templates/blocked_half.h"
 #include "tools/fuzz/kernel_cases.h"
 #include "tools/fuzz/reference/attention.h"
 #include "tools/fuzz/reference/float_formats.h"
@@ -89,12 +90,16 @@ CaseMaker Case(const Shape& shape, Values values, uint64_t seed) {
     std::iota(positions.begin(), positions.end(), shape.first);
     KernelCase result = CaseOf(shape.spec, BuildPrefillAttention);
     result.same_bits = false;
-    result.args = {Bytes(q.size() * 2), ToBytes(q), ToBytes(k), ToBytes(v), ToBytes(positions)};
+    const uint32_t width = shape.spec.heads * shape.spec.head_dim;
+    const size_t outputs = shape.spec.blocked ? BlockedCount(shape.rows, width) : q.size();
+    result.args = {Bytes(outputs * 2), ToBytes(q), ToBytes(k), ToBytes(v), ToBytes(positions)};
     if (!shape.spec.context) result.args.emplace_back(shape.context);
     if (!shape.spec.rows) result.args.emplace_back(shape.rows);
     const reference::Expected want = Want(shape, q, k, v);
-    result.check = [want](absl::Span<const Bytes> after) {
-      return CheckClose(reference::HalvesToFloats(FromBytes<uint16_t>(after[0])), want);
+    result.check = [want, shape, width](absl::Span<const Bytes> after) {
+      std::vector<uint16_t> halves = FromBytes<uint16_t>(after[0]);
+      if (shape.spec.blocked) halves = reference::RowsOfBlocks(halves, shape.rows, width);
+      return CheckClose(reference::HalvesToFloats(halves), want);
     };
     return result;
   };
@@ -118,6 +123,7 @@ struct Fuzz {
   static void Fit(Spec& spec, Sizes& sizes) {
     RoundUp(spec.heads, spec.kv_heads);
     spec.heads = std::min(spec.heads, spec.kv_heads * 16 * spec.warps);
+    spec.blocked = spec.blocked && spec.heads * spec.head_dim % kBlockColumns == 0;
     sizes.rows = std::min(sizes.rows, sizes.context);
     sizes.first %= sizes.context - sizes.rows + 1;
   }

@@ -1,6 +1,7 @@
 #include <algorithm>
 
 #include "absl/strings/str_cat.h"
+#include "ptx_templates/blocked_half.h"
 #include "ptx_templates/rms_norm.h"
 #include "tools/fuzz/kernel_cases.h"
 #include "tools/fuzz/reference/float_formats.h"
@@ -20,7 +21,8 @@ CaseMaker Case(const RmsNormSpec& spec, uint32_t n, uint32_t rows, Values values
     const std::vector<float> weight = rng.Floats(Values::kNormal, n);
     const std::vector<float> residual = rng.Floats(Values::kHeavyTailed, x.size());
     KernelCase result = CaseOf(spec, BuildRmsNorm);
-    result.args = {Bytes(x.size() * (spec.half ? 2 : 4)), ToBytes(x)};
+    const size_t outputs = spec.blocked ? BlockedCount(rows, n) : x.size();
+    result.args = {Bytes(outputs * (spec.half ? 2 : 4)), ToBytes(x)};
     if (spec.residual) {
       result.args.emplace_back(ToBytes(residual));
       // One rounding, as the kernel's: what it writes back is known in every bit.
@@ -41,9 +43,11 @@ CaseMaker Case(const RmsNormSpec& spec, uint32_t n, uint32_t rows, Values values
     result.check = [=](absl::Span<const Bytes> after) {
       const size_t output = !in_place ? 0 : spec.residual ? 2 : 1;
       const Bytes& y = after[output];
-      Verdict close = CheckClose(
-          spec.half ? reference::HalvesToFloats(FromBytes<uint16_t>(y)) : FromBytes<float>(y),
-          want);
+      std::vector<uint16_t> halves;
+      if (spec.half) halves = FromBytes<uint16_t>(y);
+      if (spec.blocked) halves = reference::RowsOfBlocks(halves, rows, n);
+      Verdict close =
+          CheckClose(spec.half ? reference::HalvesToFloats(halves) : FromBytes<float>(y), want);
       if (!close || !spec.residual) return close;
       Verdict sum = CheckBits(FromBytes<float>(after[1]), x);
       return sum ? close : sum;
@@ -59,7 +63,10 @@ CaseMaker Case(const RmsNormSpec& spec, uint32_t n, uint32_t rows, Values values
 struct Fuzz {
   using Spec = RmsNormSpec;
   using Sizes = RowSizes;
-  static void Fit(Spec&, Sizes&) {}
+  static void Fit(Spec& spec, Sizes& sizes) {
+    spec.blocked = spec.blocked && spec.half;
+    if (spec.blocked) RoundUp(sizes.n, kBlockColumns);
+  }
   static CaseMaker Make(const Spec& spec, const Sizes& sizes, Values values, uint64_t seed) {
     return Case(spec, sizes.n, sizes.rows, values, seed % 4 == 0, seed);
   }
@@ -72,6 +79,7 @@ std::vector<CaseMaker> RmsNormCases(uint64_t seed) {
   for (const RmsNormSpec& spec : RmsNormVariants()) {
     for (uint32_t n : {1, 31, 32, 33, 127, 128, 129, 257, 1000}) {
       if (spec.n && n > 1) continue;
+      if (spec.blocked) RoundUp(n, kBlockColumns);
       for (uint32_t rows : {1, 3}) {
         if (spec.rows && rows > 1) continue;
         for (Values values : kAllValues) {
@@ -83,8 +91,8 @@ std::vector<CaseMaker> RmsNormCases(uint64_t seed) {
         }
       }
     }
-    cases.push_back(
-        Case(spec, spec.n.value_or(999), spec.rows.value_or(2), Values::kNormal, true, seed));
+    cases.push_back(Case(spec, spec.n.value_or(spec.blocked ? 960 : 999), spec.rows.value_or(2),
+                         Values::kNormal, true, seed));
   }
   return cases;
 }

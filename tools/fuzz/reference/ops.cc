@@ -101,6 +101,32 @@ std::vector<float> HalvesToFloats(const std::vector<uint16_t>& halves) {
   return floats;
 }
 
+// Where an element lies among blocks of 128 rows by 64 columns whose groups of 8 are permuted.
+static size_t PlaceInBlocks(size_t row, size_t column, size_t columns) {
+  const size_t block = row / 128 * (columns / 64) + column / 64;
+  const size_t group = (column % 64 / 8) ^ (row % 8);
+  return block * 8192 + row % 128 * 64 + group * 8 + column % 8;
+}
+
+std::vector<uint16_t> BlockedHalves(const std::vector<uint16_t>& rows, size_t columns) {
+  constexpr uint16_t kNan = 0x7e00;
+  const size_t count = rows.size() / columns;
+  std::vector<uint16_t> blocked((count + 127) / 128 * 128 * columns, kNan);
+  for (size_t i = 0; i < rows.size(); ++i) {
+    blocked[PlaceInBlocks(i / columns, i % columns, columns)] = rows[i];
+  }
+  return blocked;
+}
+
+std::vector<uint16_t> RowsOfBlocks(const std::vector<uint16_t>& blocked, size_t rows,
+                                   size_t columns) {
+  std::vector<uint16_t> result(rows * columns);
+  for (size_t i = 0; i < result.size(); ++i) {
+    result[i] = blocked[PlaceInBlocks(i / columns, i % columns, columns)];
+  }
+  return result;
+}
+
 Expected Attention(absl::Span<const float> q, absl::Span<const float> k, absl::Span<const float> v,
                    const AttentionShape& shape) {
   const size_t dim = shape.head_dim;

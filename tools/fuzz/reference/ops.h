@@ -80,6 +80,12 @@ std::vector<uint16_t> AppendF16(absl::Span<const float> x);
 // The values of an f16 buffer.
 std::vector<float> HalvesToFloats(const std::vector<uint16_t>& halves);
 
+// These rows as ptx_templates/blocked_half.h describes them. What lies beyond the last row is NaN.
+std::vector<uint16_t> BlockedHalves(const std::vector<uint16_t>& rows, size_t columns);
+// ... and back: the first `rows` rows.
+std::vector<uint16_t> RowsOfBlocks(const std::vector<uint16_t>& blocked, size_t rows,
+                                   size_t columns);
+
 struct AttentionShape {
   size_t heads = 0;     // of the query
   size_t kv_heads = 0;  // divides heads; query head h reads kv head h / (heads / kv_heads)

@@ -1,0 +1,72 @@
+// y = x W^T for many tokens at the speed of the matrix units of sm_90: a dense product of f16
+// matrices that lie in blocks (blocked_half.h), by warp groups that multiply straight out of shared
+// memory (codegen/wgmma.h). The product of long prompts.
+//
+// Mathematics  y[t][r] = sum over c of W[r][c] * x[t][c]; with `residual` this is added to what y
+//              holds.
+// Layout       x: [m][k], w: [n][k], both f16 in blocks; y: [m][n] by rows, f32, or f16 with
+// `half`. Geometry     `blocks` blocks, one on each SM, take tiles of `tokens` by `rows` in turn,
+// those of
+//              the same rows of W one after the other. In each, one thread fills a ring of `stages`
+//              stages of 64 columns with bulk copies, and one warp group for each 64 tokens
+//              multiplies what has arrived; it frees a stage when the next one is under way. The
+//              ring runs through all tiles, so that copies go on while results are stored.
+// Traffic      x once per `rows` rows, W once per `tokens` tokens, mostly from L2.
+// Numerics     as gemm_half.h: products exact, sums the tensor core's, f16 results rounded to
+// nearest
+//              and at most the largest f16. Devices agree within the bound, not bit for bit.
+// Limits       sm_90 alone: a target sm_90 gives a text for sm_90a. k a multiple of 64, n even;
+//              128 * (tokens + rows) * stages bytes of shared memory.
+// Measured     2026-11-20, one H200, TFLOP/s beside cuBLASLt's in one run of `bench-kernel`, n x k:
+//                m=2048  4096 x 4096  688 : 701   28672 x 4096 (half)  681 : 721
+//                        4096 x 14336 748 : 724
+//                m=512   4096 x 4096  637 : 643   28672 x 4096 (half)  631 : 694
+//                        4096 x 14336 690 : 697   (128 rows, 6 stages: 256 rows leave half of the
+//                                                 SMs without a tile, 405 and 448)
+//              Three stages of four: the same.
+#ifndef PTXSMITH_PTX_TEMPLATES_GEMM_BLOCKED_H_
+#define PTXSMITH_PTX_TEMPLATES_GEMM_BLOCKED_H_
+
+#include <cstdint>
+#include <optional>
+#include <vector>
+
+#include "absl/status/statusor.h"
+#include "codegen/kernel_spec.h"
+#include "codegen/spec_fields.h"
+
+namespace ptxsmith {
+
+struct GemmBlockedSpec {
+  std::optional<uint32_t> k;
+  std::optional<uint32_t> n;
+  std::optional<uint32_t> m;
+  uint32_t tokens = 128;
+  uint32_t rows = 256;
+  uint32_t stages = 4;
+  uint32_t blocks = 132;
+  bool residual = false;
+  bool half = false;
+
+  static constexpr absl::string_view kFamily = "gemm_blocked";
+  static constexpr absl::string_view kSummary =
+      "y = x W^T of f16 matrices in blocks, by warp groups";
+  static constexpr auto kFields = Fields(
+      Field("k", &GemmBlockedSpec::k, AtLeast(64, 64), "columns of W"),
+      Field("n", &GemmBlockedSpec::n, AtLeast(2, 2), "rows of W"),
+      Field("m", &GemmBlockedSpec::m, AtLeast(1), "tokens"),
+      Field("tokens", &GemmBlockedSpec::tokens, OneOf(64, 128), "of a tile"),
+      Field("rows", &GemmBlockedSpec::rows, OneOf(64, 128, 256), "of W, of a tile"),
+      Field("stages", &GemmBlockedSpec::stages, Between(2, 12), "steps in shared memory"),
+      Field("blocks", &GemmBlockedSpec::blocks, AtLeast(1), "SMs of the device"),
+      Field("residual", &GemmBlockedSpec::residual, {}, "add to y instead of overwriting it"),
+      Field("half", &GemmBlockedSpec::half, {}, "y is f16"));
+};
+
+// Arguments: y (out, or in and out with residual), w, x (in), then k, n and m when open.
+absl::StatusOr<KernelSpec> BuildGemmBlocked(const GemmBlockedSpec& spec, const Target& target);
+std::vector<GemmBlockedSpec> GemmBlockedVariants();
+
+}  // namespace ptxsmith
+
+#endif  // PTXSMITH_PTX_TEMPLATES_GEMM_BLOCKED_H_
