@@ -43,7 +43,7 @@ struct Scratch {
   Buffer x;        // f32, the residual stream
   Buffer qkv;      // f32: queries of all rows, then keys, then values
   Buffer half;     // f16: what the next product reads, in blocks where the products read those
-  Buffer gate_up;  // f16: both of each row, side by side
+  Buffer gate_up;  // f16: both of each row, side by side; in blocks, their gated product
   Buffer weights;  // f16: the matrix of the product under way
   Buffer norm;     // f32: the last row, normalised
   Buffer e4m3;     // what the next product reads as FP8, with kept weights of that type
@@ -108,8 +108,9 @@ class PromptStep {
   Step Take() && { return std::move(builder_).Take(); }
 
  private:
-  // What a product leaves: f32, f32 added to what was there, or f16.
-  enum class Result { kSet, kAdded, kHalf };
+  // What a product leaves: f32, f32 added to what was there, f16, or, in blocks, silu of its first
+  // half times the second.
+  enum class Result { kSet, kAdded, kHalf, kGated };
 
   // half = norm(x), for products of the layers, or by rows.
   absl::Status Norm(absl::string_view stage, const Matrix& norm, bool blocked);
@@ -117,7 +118,12 @@ class PromptStep {
   absl::Status Activations(absl::string_view stage, uint32_t k);
   // y = half W^T for these matrices, which lie one after the other and so count as one.
   absl::Status Product(absl::string_view stage, std::initializer_list<const Matrix*> matrices,
-                       BufferView y, Result result);
+                       BufferView y, Result result) {
+    return Product(stage, matrices, half_, y, result);
+  }
+  // ... of x, where products read blocks.
+  absl::Status Product(absl::string_view stage, std::initializer_list<const Matrix*> matrices,
+                       BufferView x, BufferView y, Result result);
   absl::Status Attention(uint32_t index);
 
   const PromptLowering& lowering_;
@@ -165,7 +171,8 @@ absl::Status PromptLowering::Allocate() {
        {Part{"x", scratch_.x, rows * width * sizeof(float)},
         Part{"qkv", scratch_.qkv, rows * (q_width() + 2 * kv_width()) * sizeof(float)},
         Part{"half", scratch_.half, Halves(rows, widest) * kHalfBytes},
-        Part{"gate_up", scratch_.gate_up, rows * 2 * hidden * kHalfBytes},
+        Part{"gate_up", scratch_.gate_up,
+             (blocked_ ? Halves(rows, hidden) : rows * 2 * hidden) * kHalfBytes},
         Part{"weights", scratch_.weights, largest * kHalfBytes},
         Part{"norm", scratch_.norm, width * sizeof(float)},
         Part{"e4m3", scratch_.e4m3, e4m3 ? rows * widest : 0},
@@ -177,6 +184,7 @@ absl::Status PromptLowering::Allocate() {
   // Rows beyond the end of a matrix are read, though nothing depends on them.
   PTXSMITH_ASSIGN_OR_RETURN(Stream stream, parts_.modules.device()->NewStream());
   PTXSMITH_RETURN_IF_ERROR(stream.Fill(scratch_.half, 0));
+  PTXSMITH_RETURN_IF_ERROR(stream.Fill(scratch_.gate_up, 0));
   PTXSMITH_RETURN_IF_ERROR(stream.Fill(scratch_.weights, 0));
   return stream.Synchronize();
 }
@@ -289,11 +297,13 @@ absl::Status PromptStep::Layer(uint32_t index) {
   PTXSMITH_RETURN_IF_ERROR(Attention(index));
   PTXSMITH_RETURN_IF_ERROR(Product("attn_output", {&w.attn_output}, x_, Result::kAdded));
   PTXSMITH_RETURN_IF_ERROR(Norm("ffn_gate_up", w.ffn_norm, lowering_.blocked_));
+  if (lowering_.blocked_) {
+    PTXSMITH_RETURN_IF_ERROR(Product("ffn_gate_up", {&w.gate, &w.up}, gate_up_, Result::kGated));
+    return Product("ffn_down", {&w.down}, gate_up_, x_, Result::kAdded);
+  }
   PTXSMITH_RETURN_IF_ERROR(Product("ffn_gate_up", {&w.gate, &w.up}, gate_up_, Result::kHalf));
-  GluHalfSpec glu{w.gate.n, kOpen};
-  glu.blocked = lowering_.blocked_;
-  PTXSMITH_RETURN_IF_ERROR(
-      builder_.Add("swiglu", BuildGluHalf, glu, {half_, gate_up_, rows_}, BufferView()));
+  PTXSMITH_RETURN_IF_ERROR(builder_.Add("swiglu", BuildGluHalf, GluHalfSpec{w.gate.n, kOpen},
+                                        {half_, gate_up_, rows_}, BufferView()));
   PTXSMITH_RETURN_IF_ERROR(Activations("swiglu", w.gate.n));
   return Product("ffn_down", {&w.down}, x_, Result::kAdded);
 }
@@ -315,8 +325,8 @@ absl::Status PromptStep::Activations(absl::string_view stage, uint32_t k) {
 }
 
 absl::Status PromptStep::Product(absl::string_view stage,
-                                 std::initializer_list<const Matrix*> matrices, BufferView y,
-                                 Result result) {
+                                 std::initializer_list<const Matrix*> matrices, BufferView x,
+                                 BufferView y, Result result) {
   const Scratch& scratch = lowering_.scratch_;
   GemmProblem problem{.m = rows_, .n = 0, .k = (*matrices.begin())->k};
   for (const Matrix* w : matrices) problem.n += w->n;
@@ -335,9 +345,9 @@ absl::Status PromptStep::Product(absl::string_view stage,
   }
   if (result == Result::kHalf) problem.output = GemmProblem::Output::kF16;
   problem.accumulate = result == Result::kAdded;
-  const BufferView seen = result == Result::kHalf ? BufferView() : y;
+  const bool floats = result == Result::kSet || result == Result::kAdded;
+  const BufferView seen = floats ? y : BufferView();
   if (lowering_.gemm_ != nullptr) {
-    BufferView x = half_;
     if (lowering_.weights_ == PromptWeights::kE4M3) {
       problem.input = GemmProblem::Input::kE4M3;
       x = scratch.e4m3;
@@ -350,15 +360,15 @@ absl::Status PromptStep::Product(absl::string_view stage,
   }
   if (lowering_.blocked_) {
     const DeviceProfile& device = parts_.modules.device()->profile();
-    GemmBlockedSpec spec = DefaultGemmBlockedSpec(problem.k, problem.n, rows_, device.sm_count);
+    GemmBlockedSpec spec = DefaultGemmBlockedSpec(problem.k, problem.n, rows_, device.sm_count,
+                                                  result == Result::kGated);
     spec.residual = problem.accumulate;
-    spec.half = result == Result::kHalf;
-    return builder_.Add(stage, BuildGemmBlocked, spec, {y, operand.weights, half_, rows_}, seen);
+    return builder_.Add(stage, BuildGemmBlocked, spec, {y, operand.weights, x, rows_}, seen);
   }
   GemmHalfSpec spec = DefaultGemmHalfSpec(problem.k, problem.n, rows_, builder_.target());
   spec.residual = problem.accumulate;
   spec.half = result == Result::kHalf;
-  return builder_.Add(stage, BuildGemmHalf, spec, {y, operand.weights, half_, rows_}, seen);
+  return builder_.Add(stage, BuildGemmHalf, spec, {y, operand.weights, x, rows_}, seen);
 }
 
 absl::Status PromptStep::Attention(uint32_t index) {

@@ -2,6 +2,7 @@
 
 #include <algorithm>
 
+#include "ptx_templates/blocked_half.h"
 #include "ptx_templates/gemv_q8_1.h"
 
 namespace ptxsmith {
@@ -88,7 +89,8 @@ GemmHalfSpec DefaultGemmHalfSpec(uint32_t k, uint32_t n, uint32_t m, const Targe
   return spec;
 }
 
-GemmBlockedSpec DefaultGemmBlockedSpec(uint32_t k, uint32_t n, uint32_t m, uint32_t blocks) {
+GemmBlockedSpec DefaultGemmBlockedSpec(uint32_t k, uint32_t n, uint32_t m, uint32_t blocks,
+                                       bool glu) {
   // Share of its best rate that a tile reaches when there are enough of them (gemm_blocked.h); of
   // the last two rows by the bytes they bring for a product.
   struct Tile {
@@ -103,6 +105,7 @@ GemmBlockedSpec DefaultGemmBlockedSpec(uint32_t k, uint32_t n, uint32_t m, uint3
   GemmBlockedSpec best;
   double least = 0;
   for (const Tile& tile : kTiles) {
+    if (glu && (tile.rows < kBlockRows || n % tile.rows != 0)) continue;
     const uint64_t rounds = (count(m, tile.tokens) * count(n, tile.rows) - 1) / blocks + 1;
     const double time = static_cast<double>(rounds * tile.tokens * tile.rows) / tile.rate;
     if (least != 0 && time >= least) continue;
@@ -110,6 +113,7 @@ GemmBlockedSpec DefaultGemmBlockedSpec(uint32_t k, uint32_t n, uint32_t m, uint3
     best.tokens = tile.tokens, best.rows = tile.rows;
   }
   best.k = k, best.n = n;
+  best.glu = glu;
   best.blocks = blocks;
   best.stages = std::min(kMostStages, kStageBytes / (128 * (best.tokens + best.rows)));
   return best;

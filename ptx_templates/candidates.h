@@ -42,8 +42,9 @@ GemmSpec DefaultGemmSpec(const GemvProblem& problem);
 // For f16 weights, m open: the largest tiles that give every SM of a large GPU a block.
 GemmHalfSpec DefaultGemmHalfSpec(uint32_t k, uint32_t n, uint32_t m, const Target& target);
 
-// The tile that keeps most of `blocks` SMs busy.
-GemmBlockedSpec DefaultGemmBlockedSpec(uint32_t k, uint32_t n, uint32_t m, uint32_t blocks);
+// The tile that keeps most of `blocks` SMs busy; of 128 rows or more with `glu`.
+GemmBlockedSpec DefaultGemmBlockedSpec(uint32_t k, uint32_t n, uint32_t m, uint32_t blocks,
+                                       bool glu);
 
 // One of the candidates: gemv up to eight tokens, gemm beyond. Empty where GemvCandidates is.
 std::string DefaultGemv(const GemvProblem& problem, const Target& target);

@@ -8,7 +8,7 @@
 // Traffic      every byte read and written once.
 // Numerics     exact but for the last rounding; beyond the range of f16 the result is an infinity.
 // Limits       k a multiple of the type's block, of 64 with `blocked`, which is for f16; at most
-// 65535 * 256 * warps.
+//              65535 * 256 * warps.
 #ifndef PTXSMITH_PTX_TEMPLATES_DEQUANTIZE_H_
 #define PTXSMITH_PTX_TEMPLATES_DEQUANTIZE_H_
 

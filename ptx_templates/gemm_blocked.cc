@@ -9,6 +9,7 @@
 #include "absl/strings/str_cat.h"
 #include "codegen/async.h"
 #include "codegen/kernel_builder.h"
+#include "codegen/math.h"
 #include "codegen/status_macros.h"
 #include "codegen/warp.h"
 #include "codegen/wgmma.h"
@@ -47,13 +48,20 @@ class RingPlace {
   Var<U32> slot_, parity_;
 };
 
+Val<F32> Bounded(const Val<F32>& x) { return Max(Min(x, kLargestHalf), -kLargestHalf); }
+
+// silu(gate) * up, approximately: the sums before it are not the same bits everywhere either.
+Val<F32> Gated(const Val<F32>& gate, const Val<F32>& up) {
+  constexpr float kMinusLog2E = -1.44269504f;
+  return gate / (Exp2Approx(gate * kMinusLog2E) + 1.0f) * up;
+}
+
 // The two results of one row that a lane holds side by side.
 void StorePair(const Out<F32>& y, const Vec<F32, 2>& v) { y.Store<2>(0, v); }
 void StorePair(const InOut<F32>& y, const Vec<F32, 2>& v) { y.Store<2>(0, v); }
 void StorePair(const Out<F16>& y, const Vec<F32, 2>& v) {
-  const auto bounded = [](const Val<F32>& x) { return Max(Min(x, kLargestHalf), -kLargestHalf); };
-  const Val<F32> low = bounded(v[0]);
-  y.As<U32>().Store(0, PackHalf2(low, bounded(v[1])));
+  const Val<F32> low = Bounded(v[0]);
+  y.As<U32>().Store(0, PackHalf2(low, Bounded(v[1])));
 }
 
 template <class Y>
@@ -62,11 +70,11 @@ class Builder {
   Builder(const GemmBlockedSpec& spec, KernelBuilder& k)
       : spec_(spec),
         k_(k),
-        y_(k.Param<Y>("y", {.count = Size(spec.n, 1) * Size(spec.m, 2)})),
+        y_(k.Param<Y>("y", {.count = Results()})),
         w_(k.Param<In<F16>>("w", {.count = BlockedCount(Size(spec.n, 1), Size(spec.k, 0))})),
         x_(k.Param<In<F16>>("x", {.count = BlockedCount(Size(spec.m, 2), Size(spec.k, 0))})),
         columns_(k.ParamDim("k", spec.k, kBlockColumns)),
-        rows_(k.ParamDim("n", spec.n, 2)),
+        rows_(k.ParamDim("n", spec.n, spec.glu ? spec.rows : 2)),
         tokens_(k.ParamDim("m", spec.m)),
         x_stages_(k.AlignedSharedArray<F16>("x_stages", spec.stages * spec.tokens * kBlockColumns,
                                             SwizzledRows::kAlignment)),
@@ -85,6 +93,12 @@ class Builder {
     const uint32_t before = (dim > 0 && !spec_.k ? 1 : 0) + (dim > 1 && !spec_.n ? 1 : 0);
     return SizeExpr::Param(kPointers + before);
   }
+  SizeExpr Results() const {
+    const SizeExpr m = Size(spec_.m, 2), n = Size(spec_.n, 1);
+    return spec_.glu ? BlockedCount(m, CeilDiv(n, 2)) : n * m;
+  }
+  // Of W, and of a tile's rows.
+  uint32_t Parts() const { return spec_.glu ? 2 : 1; }
   Val<U32> Steps() const { return columns_ / kBlockColumns; }
   // body(first token, first row) for each tile of this block.
   template <class F>
@@ -92,15 +106,16 @@ class Builder {
     const Val<U32> token_tiles = (tokens_ + (spec_.tokens - 1)) / spec_.tokens;
     const Val<U32> row_tiles = (rows_ + (spec_.rows - 1)) / spec_.rows;
     k_.For(k_.CtaX(), token_tiles * row_tiles, {.step = spec_.blocks}, [&](const Val<U32>& tile) {
-      body(tile % token_tiles * spec_.tokens, tile / token_tiles * spec_.rows);
+      body(tile % token_tiles * spec_.tokens, tile / token_tiles * (spec_.rows / Parts()));
     });
   }
   void Produce() const;
-  void Copy(const Shared<F16>& stages, uint32_t tile_rows, const In<F16>& matrix,
-            const Val<U32>& first, const Val<U32>& end, const Val<U32>& step,
-            const Val<U32>& slot) const;
+  void Copy(const InOut<F16>& to, uint32_t rows, const In<F16>& matrix, const Val<U32>& first,
+            const Val<U32>& end, const Val<U32>& step, const Val<U32>& slot) const;
   void Consume(const Val<U32>& group) const;
   void Store(const WgmmaTile& tile, const Val<U32>& first_token, const Val<U32>& first_row) const;
+  void StoreGated(const WgmmaTile& tile, const Val<U32>& first_token,
+                  const Val<U32>& first_row) const;
 
   const GemmBlockedSpec& spec_;
   KernelBuilder& k_;
@@ -119,7 +134,8 @@ void Builder<Y>::Run() {
              .grid = {spec_.blocks, 1, 1},
              .min_blocks_per_sm = 1});
   const SizeExpr n = rows_.size(), m = tokens_.size(), k = columns_.size();
-  k_.Costs({.bytes = (n + m) * k * 2 + n * m * (spec_.half ? 2 : 4), .flops = n * k * m * 2});
+  const uint32_t result_bytes = kByteSize<typename PointerTraits<Y>::Elem>;
+  k_.Costs({.bytes = (n + m) * k * 2 + Results() * result_bytes, .flops = n * k * m * 2});
   const Val<U32> thread = k_.ThreadX();
   k_.If(thread < spec_.stages, [&] {
     full_.Init(thread, 1);
@@ -148,8 +164,13 @@ void Builder<Y>::Produce() const {
       const Val<U32> slot = place.slot();
       empty_.Wait(k_, slot, 1 - place.parity());
       full_.ArriveExpecting(slot, (spec_.tokens + spec_.rows) * kRowBytes);
-      Copy(x_stages_, spec_.tokens, x_, first_token, tokens_, step, slot);
-      Copy(w_stages_, spec_.rows, w_, first_row, rows_, step, slot);
+      Copy(x_stages_.At(slot, spec_.tokens * kRowBytes), spec_.tokens, x_, first_token, tokens_,
+           step, slot);
+      const uint32_t part = spec_.rows / Parts();
+      for (uint32_t p = 0; p < Parts(); ++p) {
+        Copy(w_stages_.At(slot, spec_.rows * kRowBytes).At(p * part * kBlockColumns), part, w_,
+             p == 0 ? first_row : first_row + rows_ / 2, rows_, step, slot);
+      }
       place.Advance();
     });
   });
@@ -158,17 +179,17 @@ void Builder<Y>::Produce() const {
 // Rows `first` and following, of one step's columns. Of blocks beyond the end the last one is
 // copied instead.
 template <class Y>
-void Builder<Y>::Copy(const Shared<F16>& stages, uint32_t tile_rows, const In<F16>& matrix,
+void Builder<Y>::Copy(const InOut<F16>& to, uint32_t rows, const In<F16>& matrix,
                       const Val<U32>& first, const Val<U32>& end, const Val<U32>& step,
                       const Val<U32>& slot) const {
-  const uint32_t piece_rows = std::min(tile_rows, kBlockRows);
-  for (uint32_t done = 0; done < tile_rows; done += piece_rows) {
+  const uint32_t together = std::min(rows, kBlockRows);
+  for (uint32_t done = 0; done < rows; done += together) {
     const Val<U32> row = first + done;
     const Val<U32> block = Min(row, end - 1) / kBlockRows * Steps() + step;
     const In<F16> from =
-        matrix.At(block, kBlockBytes).At(row % kBlockRows / piece_rows, piece_rows * kRowBytes);
-    const InOut<F16> to = stages.At(slot, tile_rows * kRowBytes).At(done * kBlockColumns);
-    CopyBulk(to.As<U8>(), from.template As<U8>(), piece_rows * kRowBytes, full_, slot);
+        matrix.At(block, kBlockBytes).At(row % kBlockRows / together, together * kRowBytes);
+    CopyBulk(to.At(done * kBlockColumns).template As<U8>(), from.template As<U8>(),
+             together * kRowBytes, full_, slot);
   }
 }
 
@@ -202,7 +223,11 @@ void Builder<Y>::Consume(const Val<U32>& group) const {
     k_.For(1, Steps(), {}, [&](const Val<U32>&) { multiply(/*first=*/false); });
     WgmmaWait(k_, 0);
     release();
-    Store(tile, first_token + group * kGroupTokens, first_row);
+    const Val<U32> token = first_token + group * kGroupTokens;
+    if constexpr (std::is_same_v<Y, Out<F16>>) {
+      if (spec_.glu) return StoreGated(tile, token, first_row);
+    }
+    Store(tile, token, first_row);
   });
 }
 
@@ -244,6 +269,28 @@ void Builder<Y>::Store(const WgmmaTile& tile, const Val<U32>& first_token,
   }
 }
 
+// Gates in the first half of the tile's columns, what they let through in the second.
+template <class Y>
+void Builder<Y>::StoreGated(const WgmmaTile& tile, const Val<U32>& first_token,
+                            const Val<U32>& first_row) const {
+  const Val<U32> lane = k_.Lane();
+  const Val<U32> token = first_token + k_.Warp() % kWarpGroupWarps * 16 + lane / 4;
+  const uint32_t groups = spec_.rows / 16;  // of 8 columns
+  for (uint32_t far = 0; far < 2; ++far) {
+    k_.If(token + 8 * far < tokens_, [&] {
+      for (uint32_t j = 0; j < groups; ++j) {
+        const auto gated = [&](uint32_t e) {
+          const uint32_t i = 4 * j + 2 * far + e;
+          return Gated(tile.Element(i), tile.Element(i + 4 * groups));
+        };
+        const Val<F32> low = gated(0);
+        const Val<U32> piece = BlockedPiece(token + 8 * far, first_row + 8 * j, rows_ / 2);
+        StorePair(y_.At(piece).At(lane % 4 * 2), Vec<F32, 2>({low, gated(1)}));
+      }
+    });
+  }
+}
+
 template <class Y>
 absl::StatusOr<KernelSpec> Build(const GemmBlockedSpec& spec, const Target& target,
                                  const Target& specific) {
@@ -259,12 +306,17 @@ absl::StatusOr<KernelSpec> BuildGemmBlocked(const GemmBlockedSpec& spec, const T
   if (spec.half && spec.residual) {
     return absl::InvalidArgumentError("gemm_blocked: residual=1 adds to f32, half=1 is f16");
   }
+  if (spec.glu && (spec.half || spec.residual || spec.rows < kBlockRows)) {
+    // Half a tile's rows are whole blocks of columns of y.
+    return absl::InvalidArgumentError(absl::StrCat(
+        "gemm_blocked: glu=1 has a y of its own, and needs rows=", kBlockRows, " or more"));
+  }
   if (target.sm != 90) {
     return absl::FailedPreconditionError(
         absl::StrCat("gemm_blocked: only sm_90 has wgmma, the target is ", target.sm_name()));
   }
   PTXSMITH_ASSIGN_OR_RETURN(const Target specific, target.Specific());
-  if (spec.half) return Build<Out<F16>>(spec, target, specific);
+  if (spec.half || spec.glu) return Build<Out<F16>>(spec, target, specific);
   return spec.residual ? Build<InOut<F32>>(spec, target, specific)
                        : Build<Out<F32>>(spec, target, specific);
 }
@@ -277,7 +329,9 @@ std::vector<GemmBlockedSpec> GemmBlockedVariants() {
           {64, 128, 65, 64, 128, 2, 2, true},
           {open, open, open, 128, 256, 4, 2},
           {open, open, open, 64, 64, 6, 3, true},
-          {open, open, open, 128, 128, 6, 132, false, true}};
+          {open, open, open, 128, 128, 6, 132, false, true},
+          {192, 512, 130, 128, 256, 3, 2, false, false, true},
+          {open, open, open, 64, 128, 4, 3, false, false, true}};
 }
 
 }  // namespace ptxsmith

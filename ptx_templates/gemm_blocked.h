@@ -3,20 +3,23 @@
 // memory (codegen/wgmma.h). The product of long prompts.
 //
 // Mathematics  y[t][r] = sum over c of W[r][c] * x[t][c]; with `residual` this is added to what y
-//              holds.
-// Layout       x: [m][k], w: [n][k], both f16 in blocks; y: [m][n] by rows, f32, or f16 with
-// `half`. Geometry     `blocks` blocks, one on each SM, take tiles of `tokens` by `rows` in turn,
-// those of
+//              holds. With `glu` the first half of W's rows are gates, the second what they let
+//              through: y[t][r] = silu(g[t][r]) * g[t][n / 2 + r], g = x W^T.
+// Layout       x: [m][k], w: [n][k], both f16 in blocks. y: [m][n] by rows, f32, or f16 with
+//              `half`; with `glu` [m][n / 2], f16 in blocks: what the next product reads.
+// Geometry     `blocks` blocks, one on each SM, take tiles of `tokens` by `rows` in turn, those of
 //              the same rows of W one after the other. In each, one thread fills a ring of `stages`
 //              stages of 64 columns with bulk copies, and one warp group for each 64 tokens
 //              multiplies what has arrived; it frees a stage when the next one is under way. The
-//              ring runs through all tiles, so that copies go on while results are stored.
+//              ring runs through all tiles, so that copies go on while results are stored. With
+//              `glu` half the rows of a tile are gates and the others those they belong to, so that
+//              a lane holds both.
 // Traffic      x once per `rows` rows, W once per `tokens` tokens, mostly from L2.
-// Numerics     as gemm_half.h: products exact, sums the tensor core's, f16 results rounded to
-// nearest
-//              and at most the largest f16. Devices agree within the bound, not bit for bit.
-// Limits       sm_90 alone: a target sm_90 gives a text for sm_90a. k a multiple of 64, n even;
-//              128 * (tokens + rows) * stages bytes of shared memory.
+// Numerics     as gemm_half.h: products exact, sums the tensor core's, f16 results rounded to the
+//              nearest and at most the largest f16. Devices agree within the bound, not bit for
+//              bit.
+// Limits       sm_90 alone: a target sm_90 gives a text for sm_90a. k a multiple of 64, n even (with
+//              `glu` of `rows`); 128 * (tokens + rows) * stages bytes of shared memory.
 // Measured     2026-11-20, one H200, TFLOP/s beside cuBLASLt's in one run of `bench-kernel`, n x k:
 //                m=2048  4096 x 4096  688 : 701   28672 x 4096 (half)  681 : 721
 //                        4096 x 14336 748 : 724
@@ -47,6 +50,7 @@ struct GemmBlockedSpec {
   uint32_t blocks = 132;
   bool residual = false;
   bool half = false;
+  bool glu = false;
 
   static constexpr absl::string_view kFamily = "gemm_blocked";
   static constexpr absl::string_view kSummary =
@@ -60,7 +64,8 @@ struct GemmBlockedSpec {
       Field("stages", &GemmBlockedSpec::stages, Between(2, 12), "steps in shared memory"),
       Field("blocks", &GemmBlockedSpec::blocks, AtLeast(1), "SMs of the device"),
       Field("residual", &GemmBlockedSpec::residual, {}, "add to y instead of overwriting it"),
-      Field("half", &GemmBlockedSpec::half, {}, "y is f16"));
+      Field("half", &GemmBlockedSpec::half, {}, "y is f16"),
+      Field("glu", &GemmBlockedSpec::glu, {}, "y = silu(gate) * up, f16 in blocks"));
 };
 
 // Arguments: y (out, or in and out with residual), w, x (in), then k, n and m when open.

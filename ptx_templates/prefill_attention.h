@@ -5,11 +5,9 @@
 //              window, softcap and scale. q is rounded to f16, and so are the weights
 //              e^(s - largest s so far) before they multiply V, and o.
 // Layout       q: [rows][heads][head_dim] f32; o: the same f16, with `blocked` as blocked_half.h
-//              says; positions: [rows] u32, ascending
-// and
-//              below `context`; k_cache, v_cache: the f16 cells of one sequence,
-//              [kv_heads][context] (kv_cache.h), which hold all positions up to the last row's
-//              already.
+//              says; positions: [rows] u32, ascending and below `context`; k_cache, v_cache: the
+//              f16 cells of one sequence, [kv_heads][context] (kv_cache.h), which hold all
+//              positions up to the last row's already.
 // Geometry     a block for each kv head and 16 * warps / group consecutive rows, group = heads /
 //              kv_heads: its 16 * warps rows of the score matrix are those tokens times the heads
 //              of the group, so that keys and values are read once for all of them. It walks the

@@ -110,6 +110,7 @@ TEST(RegistryTest, Errors) {
               says("rms_norm: n=96 is not a multiple of 64, as blocked=1 needs"));
   EXPECT_THAT(error("dequantize:k=256,to=f32,blocked=1"), says("blocked=1 needs to=f16"));
   EXPECT_THAT(error("gemm_blocked:residual=1,half=1"), says("residual=1 adds to f32"));
+  EXPECT_THAT(error("gemm_blocked:rows=64,glu=1"), says("needs rows=128 or more"));
   EXPECT_THAT(error("layer_norm:n=8,eps=-1"), says("layer_norm: eps=-1 is negative"));
   EXPECT_THAT(error("rope:head_dim=64"), says("rope: rope_dim=128 exceeds head_dim=64"));
   EXPECT_THAT(error("convert:from=f32,to=f32"),

@@ -3,6 +3,7 @@
 #include <algorithm>
 
 #include "absl/strings/str_cat.h"
+#include "ptx_templates/blocked_half.h"
 #include "tools/fuzz/kernel_cases.h"
 #include "tools/fuzz/reference/ops.h"
 #include "tools/fuzz/reference/projection.h"
@@ -11,6 +12,17 @@
 
 namespace ptxsmith {
 namespace {
+
+// silu of the first half of each row of n times the second.
+reference::Expected Gated(const reference::Expected& sums, size_t n) {
+  reference::Expected gate, up;
+  for (size_t i = 0; i < sums.value.size(); ++i) {
+    reference::Expected& part = i % n < n / 2 ? gate : up;
+    part.value.push_back(sums.value[i]);
+    part.bound.push_back(sums.bound[i]);
+  }
+  return reference::SwiGluOf(gate, up);
+}
 
 CaseMaker Case(const GemmBlockedSpec& spec, uint32_t k, uint32_t n, uint32_t m, Values weights,
                Values inputs, uint64_t seed) {
@@ -21,7 +33,8 @@ CaseMaker Case(const GemmBlockedSpec& spec, uint32_t k, uint32_t n, uint32_t m, 
     const std::vector<float> before = rng.Floats(Values::kNormal, size_t{n} * m);
     KernelCase result = CaseOf(spec, BuildGemmBlocked);
     result.same_bits = false;
-    result.args = {spec.half ? Bytes(size_t{2} * n * m) : ToBytes(before),
+    const uint64_t outputs = spec.glu ? BlockedCount(m, n / 2) : uint64_t{n} * m;
+    result.args = {spec.half || spec.glu ? Bytes(2 * outputs) : ToBytes(before),
                    ToBytes(reference::BlockedHalves(w, k)),
                    ToBytes(reference::BlockedHalves(x, k))};
     if (!spec.k) result.args.emplace_back(k);
@@ -30,10 +43,17 @@ CaseMaker Case(const GemmBlockedSpec& spec, uint32_t k, uint32_t n, uint32_t m, 
     const reference::Expected sums = reference::ProjectF16(
         {QuantType::kF16, ToBytes(w), n}, x,
         {.before = spec.residual ? absl::MakeConstSpan(before) : absl::Span<const float>()});
-    const reference::Expected want = spec.half ? reference::RoundedToHalf(sums) : sums;
-    result.check = [want, half = spec.half](absl::Span<const Bytes> after) {
-      if (!half) return CheckClose(FromBytes<float>(after[0]), want);
-      return CheckClose(reference::HalvesToFloats(FromBytes<uint16_t>(after[0])), want);
+    if (!spec.half && !spec.glu) {
+      result.check = [sums](absl::Span<const Bytes> after) {
+        return CheckClose(FromBytes<float>(after[0]), sums);
+      };
+      return result;
+    }
+    const reference::Expected want = reference::RoundedToHalf(spec.glu ? Gated(sums, n) : sums);
+    result.check = [want, n, m, glu = spec.glu](absl::Span<const Bytes> after) {
+      std::vector<uint16_t> halves = FromBytes<uint16_t>(after[0]);
+      if (glu) halves = reference::RowsOfBlocks(halves, m, n / 2);
+      return CheckClose(reference::HalvesToFloats(halves), want);
     };
     return result;
   };
@@ -53,7 +73,12 @@ struct Fuzz {
                                            Field("n", &Sizes::n, AtLeast(2, 2), "rows of W"),
                                            Field("m", &Sizes::m, AtLeast(1), "tokens"));
   };
-  static void Fit(Spec& spec, Sizes&) {
+  static void Fit(Spec& spec, Sizes& sizes) {
+    if (spec.rows < kBlockRows) spec.glu = false;
+    if (spec.glu) {
+      spec.half = spec.residual = false;
+      RoundUp(sizes.n, spec.rows);
+    }
     Limit(spec.blocks, 8);
     constexpr uint32_t kRoom = 220 * 1024;
     spec.stages = std::min(spec.stages, kRoom / (128 * (spec.tokens + spec.rows)));
@@ -72,7 +97,8 @@ struct Fuzz {
 std::vector<CaseMaker> GemmBlockedCases(uint64_t seed) {
   std::vector<CaseMaker> cases;
   for (const GemmBlockedSpec& spec : GemmBlockedVariants()) {
-    const uint32_t k = spec.k.value_or(192), n = spec.n.value_or(258), m = spec.m.value_or(131);
+    const uint32_t k = spec.k.value_or(192), n = spec.n.value_or(spec.glu ? 384 : 258),
+                   m = spec.m.value_or(131);
     for (Values values : kAllValues) {
       cases.push_back(Case(spec, k, n, m, Values::kNormal, values, seed));
     }

@@ -1,7 +1,6 @@
 #include "ptx_templates/glu_half.h"
 
 #include "absl/strings/str_cat.h"
-#include "ptx_templates/blocked_half.h"
 #include "tools/fuzz/kernel_cases.h"
 #include "tools/fuzz/reference/elementwise.h"
 #include "tools/fuzz/reference/ops.h"
@@ -23,16 +22,13 @@ CaseMaker Case(const GluHalfSpec& spec, uint32_t n, uint32_t rows, Values values
       up.insert(up.end(), row + n, row + 2 * n);
     }
     KernelCase result = CaseOf(spec, BuildGluHalf);
-    result.args = {Bytes(2 * (spec.blocked ? BlockedCount(rows, n) : uint64_t{n} * rows)),
-                   ToBytes(g)};
+    result.args = {Bytes(size_t{2} * n * rows), ToBytes(g)};
     if (!spec.n) result.args.emplace_back(n);
     if (!spec.rows) result.args.emplace_back(rows);
     const reference::Expected want = reference::RoundedToHalf(
         spec.gelu ? reference::GeGlu(gate, up) : reference::SwiGlu(gate, up));
-    result.check = [=](absl::Span<const Bytes> after) {
-      std::vector<uint16_t> halves = FromBytes<uint16_t>(after[0]);
-      if (spec.blocked) halves = reference::RowsOfBlocks(halves, rows, n);
-      return CheckClose(reference::HalvesToFloats(halves), want);
+    result.check = [want](absl::Span<const Bytes> after) {
+      return CheckClose(reference::HalvesToFloats(FromBytes<uint16_t>(after[0])), want);
     };
     return result;
   };
@@ -44,9 +40,7 @@ CaseMaker Case(const GluHalfSpec& spec, uint32_t n, uint32_t rows, Values values
 struct Fuzz {
   using Spec = GluHalfSpec;
   using Sizes = RowSizes;
-  static void Fit(Spec& spec, Sizes& sizes) {
-    RoundUp(sizes.n, spec.blocked ? kBlockColumns : kPieceHalves);
-  }
+  static void Fit(Spec&, Sizes& sizes) { RoundUp(sizes.n, 8); }
   static CaseMaker Make(const Spec& spec, const Sizes& sizes, Values values, uint64_t seed) {
     return Case(spec, sizes.n, sizes.rows, values, seed);
   }
@@ -59,7 +53,6 @@ std::vector<CaseMaker> GluHalfCases(uint64_t seed) {
   for (const GluHalfSpec& spec : GluHalfVariants()) {
     for (uint32_t n : {8, 264, 2056}) {
       if (spec.n && n > 8) continue;
-      if (spec.blocked) RoundUp(n, kBlockColumns);
       for (Values values : kAllValues) {
         cases.push_back(Case(spec, spec.n.value_or(n), spec.rows.value_or(3), values, seed));
       }
