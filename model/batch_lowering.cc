@@ -75,7 +75,8 @@ class BatchLowering : public Lowering {
   Buffer tiles_;
   uint64_t tiles_filled_ = 0;
   Buffer x_;                            // the residual stream
-  Buffer h_image_, o_image_, g_image_;  // what products read: normalised x, attention, SwiGLU
+  Buffer squares_;                      // sums of those of its elements, for the norm
+  Buffer h_image_, o_image_, g_image_;  // what products read: x weighted, attention, SwiGLU
   Buffer parts_of_product_;
   Buffer q_, partial_;
 };
@@ -91,7 +92,8 @@ class BatchStep {
   Step Take() && { return std::move(builder_).Take(); }
 
  private:
-  // x += what the product before left, unless there is none; its norm is what the next one reads.
+  // x += what the product before left, unless there is none; what the next one reads, but for the
+  // factor of the norm, which whoever joins that one applies.
   absl::Status Norm(absl::string_view stage, const Product* before, const Matrix& weight);
   absl::Status Multiply(absl::string_view stage, const Product& product, const Buffer& image);
   absl::Status Heads(const LayerWeights& w, const Product& product, uint32_t index);
@@ -100,6 +102,10 @@ class BatchStep {
   BufferView PartsOf(const Product& product) const {
     return BufferView(lowering_.parts_of_product_)
         .Slice(0, uint64_t{product.slices} * columns_ * product.rows() * 4);
+  }
+  BufferView squares() const {
+    return BufferView(lowering_.squares_)
+        .Slice(0, uint64_t{rows_} * config_.embedding_length / kTileColumns * 4);
   }
   BufferView ImageOf(const Buffer& image, uint32_t k) const {
     return BufferView(image).Slice(0, ColumnImageBytes(k, columns_));
@@ -217,6 +223,7 @@ absl::Status BatchLowering::Allocate(Stream& stream) {
   for (const Part& part :
        {Part{"tiles", tiles_, tile_bytes},
         Part{"x", x_, uint64_t{kMaxRows} * c.embedding_length * 4},
+        Part{"squares", squares_, uint64_t{kMaxRows} * c.embedding_length / kTileColumns * 4},
         Part{"h_image", h_image_, ColumnImageBytes(c.embedding_length, kMaxRows)},
         Part{"o_image", o_image_, ColumnImageBytes(q_width(), kMaxRows)},
         Part{"g_image", g_image_, ColumnImageBytes(c.feed_forward_length, kMaxRows)},
@@ -315,9 +322,8 @@ absl::Status BatchStep::Embedding() {
 }
 
 absl::Status BatchStep::Norm(absl::string_view stage, const Product* before, const Matrix& weight) {
-  JoinNormSpec spec{weight.k, rows_,           before == nullptr ? 0 : before->slices,
-                    columns_, config_.rms_eps, true};
-  std::vector<Arg> args = {ImageOf(lowering_.h_image_, weight.k), x_};
+  JoinNormSpec spec{weight.k, rows_, before == nullptr ? 0 : before->slices, columns_, true};
+  std::vector<Arg> args = {ImageOf(lowering_.h_image_, weight.k), squares(), x_};
   if (before != nullptr) args.emplace_back(PartsOf(*before));
   args.emplace_back(weight.data);
   return builder_.Add(stage, BuildJoinNorm, spec, args, x_);
@@ -343,9 +349,13 @@ absl::Status BatchStep::Layer(uint32_t index) {
   PTXSMITH_RETURN_IF_ERROR(Multiply("attn_output", products.attn_output, lowering_.o_image_));
   PTXSMITH_RETURN_IF_ERROR(Norm("ffn_norm", &products.attn_output, w.ffn_norm));
   PTXSMITH_RETURN_IF_ERROR(Multiply("ffn_gate_up", products.gate_up, lowering_.h_image_));
+  JoinGluSpec glu{w.gate.n, rows_, products.gate_up.slices, columns_};
+  glu.normed = config_.embedding_length;
+  glu.eps = config_.rms_eps;
+  glu.programmatic = true;
   PTXSMITH_RETURN_IF_ERROR(builder_.Add(
-      "swiglu", BuildJoinGlu, JoinGluSpec{w.gate.n, rows_, products.gate_up.slices, columns_, true},
-      {ImageOf(lowering_.g_image_, w.gate.n), PartsOf(products.gate_up)}, BufferView()));
+      "swiglu", BuildJoinGlu, glu,
+      {ImageOf(lowering_.g_image_, w.gate.n), PartsOf(products.gate_up), squares()}, BufferView()));
   PTXSMITH_RETURN_IF_ERROR(Multiply("ffn_down", products.down, lowering_.g_image_));
   // What joins this layer's result is the norm of the next one, or that of the head.
   const bool last = index + 1 == config_.block_count;
@@ -361,14 +371,12 @@ absl::Status BatchStep::Heads(const LayerWeights& w, const Product& product, uin
                      product.slices,     columns_};
   spec.pairing = config_.rope_pairing;
   spec.bias = config_.qkv_bias;
+  spec.normed = config_.embedding_length;
+  spec.eps = config_.rms_eps;
   spec.programmatic = true;
-  std::vector<Arg> args = {q_,
-                           parts_.cache.keys(index),
-                           parts_.cache.values(index),
-                           PartsOf(product),
-                           parts_.io.positions(rows_),
-                           parts_.io.slots(rows_),
-                           parts_.rope_rates};
+  std::vector<Arg> args = {
+      q_,        parts_.cache.keys(index),   parts_.cache.values(index), PartsOf(product),
+      squares(), parts_.io.positions(rows_), parts_.io.slots(rows_),     parts_.rope_rates};
   if (spec.bias) {
     for (const Matrix* bias : {&w.q_bias, &w.k_bias, &w.v_bias}) args.emplace_back(bias->data);
   }
@@ -382,6 +390,7 @@ absl::Status BatchStep::Attention(uint32_t index) {
   spec.rows = rows_;
   spec.slots = cache.slots;
   spec.splits = lowering_.splits_;
+  spec.programmatic = true;
   const BufferView partial = BufferView(lowering_.partial_)
                                  .Slice(0, uint64_t{rows_} * config_.head_count * spec.splits *
                                                (config_.head_dim + 2) * 4);
@@ -402,9 +411,12 @@ absl::Status BatchStep::Head() {
   const Product& output = lowering_.output_;
   PTXSMITH_RETURN_IF_ERROR(Multiply("output", output, lowering_.h_image_));
   const BufferView logits = parts_.io.logits(rows_);
-  PTXSMITH_RETURN_IF_ERROR(builder_.Add(
-      "logits", BuildJoinSum, JoinSumSpec{output.rows(), rows_, output.slices, columns_, true},
-      {logits, PartsOf(output)}, logits));
+  JoinSumSpec spec{output.rows(), rows_, output.slices, columns_};
+  spec.normed = config_.embedding_length;
+  spec.eps = config_.rms_eps;
+  spec.programmatic = true;
+  PTXSMITH_RETURN_IF_ERROR(
+      builder_.Add("logits", BuildJoinSum, spec, {logits, PartsOf(output), squares()}, logits));
   return shape_.pick ? Lowering::AddPick(parts_, rows_, builder_) : absl::OkStatus();
 }
 

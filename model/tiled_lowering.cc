@@ -310,6 +310,11 @@ absl::StatusOr<std::unique_ptr<Lowering>> NewLowering(LoweringChoice choice,
   if (choice == LoweringChoice::kAuto && absl::IsUnimplemented(tiled.status())) {
     return NewPlainLowering(parts);
   }
+  if (choice == LoweringChoice::kAuto && absl::IsResourceExhausted(tiled.status())) {
+    // With more memory, for a second copy of the weights, decoding would be faster.
+    parts.modules.device()->LogFailure(tiled.status());
+    return NewPlainLowering(parts);
+  }
   return tiled;
 }
 

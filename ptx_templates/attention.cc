@@ -150,11 +150,16 @@ absl::StatusOr<KernelSpec> BuildAttention(const AttentionSpec& spec, const Targe
   const Dim slots = k.ParamDim("slots", spec.slots);
 
   k.Launch({.block = {32 * spec.warps, 1, 1},
-            .grid = {spec.heads * spec.splits, CeilDiv(rows_size, spec.queries), 1}});
+            .grid = {spec.heads * spec.splits, CeilDiv(rows_size, spec.queries), 1},
+            .programmatic = spec.programmatic});
   // For a full cache; a shorter sequence reads its share.
   k.Costs(
       {.bytes = cache_size * 2 + row_heads * dim * 8, .flops = context_size * row_heads * dim * 4});
 
+  if (spec.programmatic) {
+    k.LaunchDependents();
+    k.WaitForPredecessors();
+  }
   const Val<U32> lane = k.Lane();
   const Val<U32> warp = k.Warp();
   const Val<U32> head = k.CtaX() / spec.splits;
@@ -299,6 +304,7 @@ std::vector<AttentionSpec> AttentionVariants() {
   for (uint32_t splits : {2u, 8u, 64u}) {
     add(small, [&](AttentionSpec& s) { s.splits = splits; });
   }
+  add(small, [](AttentionSpec& s) { s.splits = 2, s.programmatic = true; });
   return variants;
 }
 

@@ -54,6 +54,7 @@ struct AttentionSpec {
   float scale = 0;
   uint32_t queries = 1;
   uint32_t splits = 1;
+  bool programmatic = false;
 
   static constexpr absl::string_view kFamily = "attention";
   static constexpr absl::string_view kSummary = "queries over the cache, grouped heads";
@@ -73,7 +74,8 @@ struct AttentionSpec {
       Field("queries", &AttentionSpec::queries, OneOf(1, 2, 4, 8),
             "rows per block, which share the reading"),
       Field("splits", &AttentionSpec::splits, Between(1, 64),
-            "blocks per query, which share the positions; above 1 the output is `partial`"));
+            "blocks per query, which share the positions; above 1 the output is `partial`"),
+      Field("programmatic", &AttentionSpec::programmatic, {}, "programmatic dependent launch"));
 };
 
 // Arguments: o or partial (out), q (in), k_cache (in), v_cache (in), positions (in), row_slots (in,

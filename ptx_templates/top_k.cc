@@ -22,14 +22,13 @@ absl::StatusOr<KernelSpec> BuildTopK(const TopKSpec& spec, const Target& target)
   const uint32_t warps = spec.threads / kWarpLanes;
   const Val<U32> thread = k.ThreadX();
   const In<F32> row = x.At(k.CtaX() * n);
-  const Best::Array of_stripes(k, "of_stripes", warps);
-  const Best::Array of_stripe(k, "of_stripe", warps);
+  // Two arrays that take turns: the barrier of one round frees the other.
+  const Best::Array scratch[2] = {Best::Array(k, "even", warps), Best::Array(k, "odd", warps)};
 
   Best mine(k);  // of the thread's stripe, of what is not yet taken
   k.For(thread, n, {.step = spec.threads}, [&](const Val<U32>& i) { mine.Offer(row.Load(i), i); });
 
-  k.For(0, spec.k, {}, [&](const Val<U32>& j) {
-    // The two scratch arrays take turns, so that the barrier of one frees the other.
+  const auto round = [&](const Val<U32>& j, const Best::Array& of_stripes) {
     Best best(k);
     best.Offer(mine.value, mine.index);
     best.ReduceBlock(k, of_stripes, warps);
@@ -40,20 +39,26 @@ absl::StatusOr<KernelSpec> BuildTopK(const TopKSpec& spec, const Target& target)
       indices.Store(k.CtaX() * spec.k + j, index);
     });
 
-    // What follows it in its stripe. Of an empty stripe (index kNone) nothing does.
+    // What follows it in its stripe, which the warp of that stripe's thread searches: no barrier.
+    // Of an empty stripe (index kNone) nothing does.
     const Val<U32> stripe = index % spec.threads;
+    const Val<U32> end = Select<U32>(k.Warp() == stripe / kWarpLanes, n, 0);
     Best next(k);
-    k.For(stripe + thread * spec.threads, n, {.step = spec.threads * spec.threads},
+    k.For(stripe + k.Lane() * spec.threads, end, {.step = spec.threads * kWarpLanes},
           [&](const Val<U32>& i) {
             const Val<F32> candidate = row.Load(i);
             const Pred follows = candidate < value || (candidate == value && i > index);
             k.If(follows, [&] { next.Offer(candidate, i); });
           });
-    next.ReduceBlock(k, of_stripe, warps);
+    next.ReduceWarp();
     k.If(thread == stripe, [&] {
       mine.value = Val<F32>(next.value);
       mine.index = Val<U32>(next.index);
     });
+  };
+  k.For(0, spec.k, {.step = 2}, [&](const Val<U32>& j) {
+    round(j, scratch[0]);
+    k.If(j + 1 < spec.k, [&] { round(j + 1, scratch[1]); });
   });
   return std::move(k).Finish();
 }

@@ -6,7 +6,7 @@
 // Layout       x: [rows][n] f32; values: [rows][k] f32; indices: [rows][k] u32.
 // Geometry     one block of `threads` threads per row. Each thread first finds the best of its
 //              stripe, every threads-th element; then, k times, the block takes the best of the
-//              stripes' bests, and all of its threads search that one stripe for its next.
+//              stripes' bests, and the warp of that stripe's thread searches it for its next.
 // Traffic      x once, and k stripes of n / threads elements again, from the caches.
 // Numerics     exact.
 // Limits       none on n; k up to 64.

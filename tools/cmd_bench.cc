@@ -237,9 +237,11 @@ absl::Status RunTests(const Options& options, const GgufFile& file,
     if (options.format == "md") PrintRow(subject, result);
     if (options.format == "csv") PrintCsv(all.back(), all.size() == 1);
   }
-  if (!options.profile || model.slots > 1) return absl::OkStatus();
-  PTXSMITH_RETURN_IF_ERROR(opened.model->Rewind(opened.model->length() - 1));
-  PTXSMITH_RETURN_IF_ERROR(opened.model->Step(0, /*want_logits=*/true));
+  if (!options.profile) return absl::OkStatus();
+  if (model.slots == 1) {
+    PTXSMITH_RETURN_IF_ERROR(opened.model->Rewind(opened.model->length() - 1));
+    PTXSMITH_RETURN_IF_ERROR(opened.model->Step(0, /*want_logits=*/true));
+  }
   PTXSMITH_ASSIGN_OR_RETURN(const StepProfile profile, ProfileStep(*opened.model, read_bandwidth));
   std::fprintf(stderr, "\n%s", profile.Table().c_str());
   return absl::OkStatus();

@@ -8,10 +8,8 @@ namespace {
 // Adding 1.5 * 2^23 leaves the nearest integer, in two's complement, in the low bits.
 constexpr float kRound = 12582912.0f;
 
-// The low bytes of four words, lowest first.
-Val<U32> PackBytes(const Val<U32>& a, const Val<U32>& b, const Val<U32>& c, const Val<U32>& d) {
-  return Permute(Permute(a, b, 0x0040), Permute(c, d, 0x0040), 0x5410);
-}
+// Bytes 0 and 2 of two words.
+Val<U32> EvenBytes(const Val<U32>& a, const Val<U32>& b) { return Permute(a, b, 0x6420); }
 
 }  // namespace
 
@@ -27,26 +25,30 @@ void StoreImage(KernelBuilder& k, const InOut<U8>& image, const Val<U32>& lane,
   const Val<F32> pair_max = Max(own_max, ShuffleXor(own_max, 1));
   // Away from zero, so that the quotient is finite; below it everything rounds to zero.
   const Val<F32> max = Max(Max(pair_max, ShuffleXor(pair_max, 2)), 1e-30f);
-  const Val<F32> inverse = Constant<F32>(max, 127.0f) / max;
+  const float largest = terms == 2 ? 127.0f * 128 : 127.0f;
+  const Val<F32> inverse = Constant<F32>(max, largest) / max;
 
-  const Vec<F32, 8> scaled = MakeVec<8>([&](size_t i) { return x[i] * inverse; });
-  const Vec<F32, 8> high = MakeVec<8>([&](size_t i) { return scaled[i] + kRound; });
-  const auto bytes = [](const Vec<F32, 8>& rounded, size_t from) {
-    return PackBytes(Bitcast<U32>(rounded[from]), Bitcast<U32>(rounded[from + 1]),
-                     Bitcast<U32>(rounded[from + 2]), Bitcast<U32>(rounded[from + 3]));
-  };
+  // The nearest integers, two in a word.
+  const auto rounded = [&](size_t i) { return Bitcast<U32>(Fma(x[i], inverse, kRound)); };
+  const Vec<U32, 4> pairs =
+      MakeVec<4>([&](size_t i) { return Permute(rounded(2 * i), rounded(2 * i + 1), 0x5410); });
   const Val<U32> quarter = lane / 8;
-  const InOut<U8> columns = image.At(quarter, kImageQuarter).At(lane % 8, 8);
-  columns.As<U32>().Store<2>(0, Vec<U32, 2>({bytes(high, 0), bytes(high, 4)}));
-  if (terms == 2) {
-    const Vec<F32, 8> low =
-        MakeVec<8>([&](size_t i) { return Fma(scaled[i] - (high[i] - kRound), 128.0f, kRound); });
-    columns.At(kImageSecondTerm).As<U32>().Store<2>(0, Vec<U32, 2>({bytes(low, 0), bytes(low, 4)}));
+  const InOut<U32> columns = image.At(quarter, kImageQuarter).At(lane % 8, 8).As<U32>();
+  if (terms == 1) {
+    columns.Store<2>(
+        0, MakeVec<2>([&](size_t i) { return EvenBytes(pairs[2 * i], pairs[2 * i + 1]); }));
+  } else {
+    columns.Store<2>(0, MakeVec<2>([&](size_t i) {
+                       return EvenBytes(pairs[2 * i] >> 7, pairs[2 * i + 1] >> 7);
+                     }));
+    columns.Store<2>(kImageSecondTerm / 4, MakeVec<2>([&](size_t i) {
+                       return EvenBytes(pairs[2 * i], pairs[2 * i + 1]) & 0x7f7f7f7f;
+                     }));
   }
   const InOut<F32> scales = image.At(kImageScales).At(quarter, kImageScaleStride).As<F32>();
   const Val<U32> half = (lane / 4) % 2;
   k.If(lane % 4 == 0, [&] {
-    scales.Store(half, max * (terms == 2 ? 1.0f / 16256 : 1.0f / 127));
+    scales.Store(half, max * (1.0f / largest));
     scales.At(2).Store(half, sum32);
   });
   k.If(lane % 2 == 0, [&] { scales.At(4).Store((lane / 2) % 4, sum16); });

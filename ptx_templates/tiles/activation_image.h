@@ -7,7 +7,7 @@
 //                      sums of 16 columns: eight f32
 //
 //   x ~ d * h                      one term: d = max|x| / 127 over 32 columns, h = rn(x / d)
-//   x ~ d * (128 h + l), 15 bits   two terms: d = max|x| / 127 / 128, l = rn(128 (x / (128 d) - h))
+//   x ~ d * (128 h + l), 15 bits   two terms: d = max|x| / 127 / 128, 128 h + l = rn(x / d), l >= 0
 //
 // The error of a product is then 0.6-1.4e-2 (one term) or 0.5-1.4e-4 (two) of its size, measured on
 // random q4_k weights; the second term costs 37 % more instructions and, streaming from memory, 1 %

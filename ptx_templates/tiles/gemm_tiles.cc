@@ -20,6 +20,9 @@ namespace {
 // Blocks of columns in a slice: so many warps share a row tile. More cost a barrier for fewer
 // tiles, fewer more traffic of parts.
 constexpr uint32_t kMaxPerSlice = 8;
+// Left to a small kernel, the next one of a step, so that its blocks wait on the SM for their
+// start.
+constexpr uint32_t kSharedOfOthers = 24 * 1024;
 // With 32 tokens a lane keeps 136 registers of activations, which leaves room for eight warps.
 constexpr uint32_t MaxWarps(uint32_t columns) { return columns == 32 ? 8 : 16; }
 constexpr uint32_t kPieceSumBytes = 512;  // of a row tile, for eight tokens
@@ -137,8 +140,8 @@ void GemmTiles::Run() {
   slots_ = std::max(1u, spec_.ring * 1024 / (warps * slot_bytes_));
   const uint32_t barriers = warps * slots_;
   const uint32_t taken = barriers * (slot_bytes_ + 8);
-  const uint32_t left =
-      k_.target().limits().max_shared - std::min(k_.target().limits().max_shared, taken);
+  const uint32_t room = k_.target().limits().max_shared - kSharedOfOthers;
+  const uint32_t left = room - std::min(room, taken);
   const uint32_t sums_bytes = 2 * warps * PlaceFloats() * 4;  // of a round of one
   round_ = std::clamp(left / sums_bytes, 1u, most);
   full_.emplace(k_, "full", barriers);
@@ -262,18 +265,24 @@ void GemmTiles::StoreRound(const Segment& segment, const Val<U32>& first, const 
 }  // namespace
 
 GemmTilesPlan PlanOf(const GemmTilesSpec& spec) {
+  constexpr uint32_t kTokens = 16;  // in the middle, as a plan must not depend on `columns`
   const uint32_t blocks = spec.k / kTileColumns;
+  const uint32_t row_tiles[] = {DivideUp(spec.n, kTileRows), DivideUp(spec.n2, kTileRows)};
+  const uint32_t tile_bytes[] = {TileFormatOf(spec.quant).bytes, TileFormatOf(spec.quant2).bytes};
   const uint32_t least = DivideUp(blocks, kMaxPerSlice);
   GemmTilesPlan best{};
-  uint64_t best_tiles = std::numeric_limits<uint64_t>::max();
-  for (uint32_t slices = least; slices <= std::min({2 * least, blocks, spec.ctas}); ++slices) {
+  uint64_t best_bytes = std::numeric_limits<uint64_t>::max();
+  for (uint32_t slices = least; slices <= std::min({4 * least, blocks, spec.ctas}); ++slices) {
     const uint32_t per_slice = DivideUp(blocks, slices);
-    const uint32_t row_tiles = DivideUp(spec.n, kTileRows) + DivideUp(spec.n2, kTileRows);
-    const uint32_t groups = std::min(spec.ctas / slices, row_tiles);
-    const uint64_t tiles = uint64_t{per_slice} * (DivideUp(DivideUp(spec.n, kTileRows), groups) +
-                                                  DivideUp(DivideUp(spec.n2, kTileRows), groups));
-    if (tiles >= best_tiles) continue;
-    best_tiles = tiles;
+    const uint32_t groups = std::min(spec.ctas / slices, row_tiles[0] + row_tiles[1]);
+    uint64_t bytes = uint64_t{per_slice} * ColumnImageBytes(kTileColumns, kTokens);
+    for (uint32_t i = 0; i < 2; ++i) {
+      const uint64_t most = DivideUp(row_tiles[i], groups);
+      // Parts are written and read once, the latter while nothing else goes on: that counts thrice.
+      bytes += most * (uint64_t{per_slice} * tile_bytes[i] + 4 * kTileRows * kTokens * 4);
+    }
+    if (bytes >= best_bytes) continue;
+    best_bytes = bytes;
     best = {slices, per_slice, groups, MaxWarps(spec.columns) / per_slice};
   }
   return best;
@@ -299,8 +308,7 @@ std::vector<GemmTilesSpec> GemmTilesVariants() {
     for (uint32_t columns : {8u, 16u, 32u}) {
       variants.push_back({format.type, 512, 160, QuantType::kQ4K, 0, columns, 3});
       variants.push_back({format.type, 2304, 50, QuantType::kQ6K, 40, columns, 4, 64, true});
-      variants.push_back(
-          {format.type, 4096, 28672, QuantType::kQ6K, 1024, columns, 132, 112, true});
+      variants.push_back({format.type, 4096, 2048, QuantType::kQ6K, 1024, columns, 132, 72, true});
     }
   }
   // Slices of unequal width, more rounds than one, and a ring of few slots.

@@ -37,7 +37,7 @@ struct GemmTilesSpec {
   uint32_t n2 = 0;
   uint32_t columns = 8;
   uint32_t ctas = 132;
-  uint32_t ring = 112;
+  uint32_t ring = 36;
   bool programmatic = false;
 
   static constexpr absl::string_view kFamily = "gemm_tiles";
@@ -62,8 +62,8 @@ struct GemmTilesPlan {
   uint32_t sets;       // of warps, each with row tiles of its own
   uint32_t warps() const { return per_slice * sets; }
 };
-// The division with the fewest tiles for the busiest block; of equals the one with fewer slices.
-// A function of k, n, n2 and ctas, but for `sets`.
+// The division with the fewest bytes for the busiest block: more slices leave fewer activations to
+// each, and more parts. A function of the matrices and ctas, but for `sets`.
 GemmTilesPlan PlanOf(const GemmTilesSpec& spec);
 
 // Arguments: parts (out), tiles (in), tiles2 (in, when n2 is not 0), x (in). InvalidArgument when a

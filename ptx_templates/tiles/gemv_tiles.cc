@@ -13,6 +13,35 @@ namespace {
 
 constexpr uint32_t kMaxRowTiles = 14;  // summed at a time
 constexpr uint32_t kCompute = 1;       // the named barrier of the compute warps
+constexpr uint32_t kLoadedAhead = 4;   // blocks of x
+
+// The image of x. Each warp loads some of its blocks before it converts any.
+void StageInput(KernelBuilder& k, const GemvTilesSpec& spec, const TileProduct& product,
+                const In<F32>& x) {
+  const uint32_t blocks = spec.k / kTileColumns;
+  const Val<U32> lane = k.Lane();
+  k.For(k.Warp(), blocks, {.step = spec.warps * kLoadedAhead}, [&](const Val<U32>& first) {
+    std::vector<Vec<F32, 4>> loaded;
+    const uint32_t rounds = std::min(kLoadedAhead, (blocks + spec.warps - 1) / spec.warps);
+    for (uint32_t i = 0; i < rounds; ++i) {
+      const Val<U32> block = Min(first + i * spec.warps, blocks - 1);
+      const In<F32> columns = x.At(block * kTileColumns + lane * 8);
+      for (const uint32_t at : {0u, 4u}) loaded.push_back(columns.Load<4>(at));
+    }
+    for (uint32_t i = 0; i < rounds; ++i) {
+      const Val<U32> block = first + i * spec.warps;
+      k.If(block < blocks, [&] {
+        StoreImage(k, product.image(block), lane,
+                   MakeVec<8>([&](size_t j) { return loaded[2 * i + j / 4][j % 4]; }), spec.terms);
+      });
+    }
+  });
+  if (spec.warps == blocks || blocks % spec.warps == 0) {
+    k.WarpBarrier();  // a warp multiplies by the blocks that it has staged itself
+  } else {
+    k.NamedBarrier(kCompute, spec.warps * kWarpLanes);
+  }
+}
 
 }  // namespace
 
@@ -62,17 +91,9 @@ absl::StatusOr<KernelSpec> BuildGemvTiles(const GemvTilesSpec& spec, const Targe
       },
       [&] {
         if (spec.programmatic) k.WaitForPredecessors();
-        k.For(warp, blocks, {.step = spec.warps}, [&](const Val<U32>& block) {
-          const In<F32> columns = x.At(block * kTileColumns + lane * 8);
-          const Vec<F32, 4> low = columns.Load<4>(0);
-          const Vec<F32, 4> high = columns.Load<4>(4);
-          StoreImage(k, product.image(block), lane,
-                     MakeVec<8>([&](size_t i) { return i < 4 ? low[i] : high[i - 4]; }),
-                     spec.terms);
-        });
-        k.NamedBarrier(kCompute, threads);
+        StageInput(k, spec, product, x);
         const Val<U32> thread = k.ThreadX();
-        k.For(0, own.count, {.step = most}, [&](const Val<U32>& first) {
+        const auto rows = [&](const Val<U32>& first) {
           const Val<U32> count = Min(own.count - first, most);
           product.Multiply(ring, format, blocks, count, k.Const<U32>(0), warp, lane);
           k.NamedBarrier(kCompute, threads);
@@ -80,7 +101,11 @@ absl::StatusOr<KernelSpec> BuildGemvTiles(const GemvTilesSpec& spec, const Targe
           const Val<U32> row = (own.first + first) * kTileRows + thread;
           k.If(thread < count * kTileRows && row < spec.n,
                [&] { y.Store(row, product.RowSum(blocks, local, local, thread % kTileRows)); });
-          k.NamedBarrier(kCompute, threads);
+        };
+        if (MostRowTiles(spec.ctas, row_tiles) <= most) return rows(k.Const<U32>(0));
+        k.For(0, own.count, {.step = most}, [&](const Val<U32>& first) {
+          rows(first);
+          k.NamedBarrier(kCompute, threads);  // the sums have been read
         });
       });
   return std::move(k).Finish();

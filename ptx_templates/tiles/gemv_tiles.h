@@ -4,7 +4,7 @@
 // Mathematics  y[r] = sum over c of W[r][c] * x[c], x rounded to 8-bit integers in one or two terms
 //              (activation_image.h).
 // Layout       tiles: what `repack` made of n rows of k weights; x: k f32; y: n f32.
-// Geometry     one block per SM (`ctas`), 14 warps that compute and one that fills the ring
+// Geometry     one block per SM (`ctas`), warps that compute and one that fills the ring
 //              (tile_ring.h); a block owns a range of row tiles.
 // Traffic      every byte of the tiles once; x once per block.
 // Numerics     f32 and exact integers, in an order fixed by the spec.
@@ -29,7 +29,7 @@ struct GemvTilesSpec {
   uint32_t k = 256;
   uint32_t n = 16;
   uint32_t ctas = 132;
-  uint32_t warps = 14;
+  uint32_t warps = 16;
   uint32_t in_flight = 6;
   uint32_t terms = 2;
   bool programmatic = false;

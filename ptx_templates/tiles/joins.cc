@@ -6,7 +6,6 @@
 #include <vector>
 
 #include "absl/strings/str_cat.h"
-#include "codegen/block.h"
 #include "codegen/kernel_builder.h"
 #include "codegen/math.h"
 #include "codegen/warp.h"
@@ -17,7 +16,9 @@ namespace ptxsmith {
 namespace {
 
 constexpr uint32_t kEight = 8;  // elements of a thread
-constexpr uint32_t kMaxThreads = 256;
+constexpr uint32_t kMaxThreads = 64;
+constexpr uint32_t kSumThreads = 256;
+constexpr uint32_t kSquares = 256;  // elements to a sum of squares
 
 absl::Status CheckRows(absl::string_view family, uint32_t rows, uint32_t columns) {
   if (rows <= columns) return absl::OkStatus();
@@ -73,6 +74,40 @@ Vec<F32, kEight> LoadEight(const P& at) {
   return Concatenate(at.template Load<4>(0), at.template Load<4>(4));
 }
 
+// The parameter of sums of squares, and 1 / rms of a row of `normed` elements; 1 where there is no
+// norm.
+class RowFactor {
+ public:
+  RowFactor(KernelBuilder& k, uint32_t rows, uint32_t normed, float eps)
+      : k_(k), normed_(normed), eps_(eps) {
+    if (normed == 0) return;
+    squares_.emplace(k.Param<In<F32>>("squares", {.count = uint64_t{rows} * (normed / kSquares)}));
+  }
+
+  // Loads the row's.
+  std::optional<Val<F32>> Load(const Val<U32>& row) const {
+    if (!squares_) return std::nullopt;
+    const uint32_t count = normed_ / kSquares;
+    const In<F32> from = squares_->At(row * count);
+    std::vector<Val<F32>> sums;
+    for (uint32_t i = 0; i < count; ++i) sums.push_back(from.Load(i));
+    Var<F32> total = k_.NewVar<F32>(sums[0]);
+    for (uint32_t i = 1; i < count; ++i) total += sums[i];
+    const Val<F32> mean = Val<F32>(total) / static_cast<float>(normed_);
+    return Constant<F32>(mean, 1.0f) / Sqrt(mean + eps_);
+  }
+
+ private:
+  KernelBuilder& k_;
+  uint32_t normed_;
+  float eps_;
+  std::optional<In<F32>> squares_;
+};
+
+Val<F32> Times(const Val<F32>& value, const std::optional<Val<F32>>& factor) {
+  return factor ? value * *factor : value;
+}
+
 Out<U8> ImageParam(KernelBuilder& k, uint32_t n, uint32_t columns) {
   return k.Param<Out<U8>>("image", {.count = ColumnImageBytes(n, columns)});
 }
@@ -95,19 +130,18 @@ absl::StatusOr<KernelSpec> BuildJoinNorm(const JoinNormSpec& spec, const Target&
   PTXSMITH_RETURN_IF_ERROR(CheckRows(JoinNormSpec::kFamily, spec.rows, spec.columns));
   KernelBuilder k(KeyOf(spec, target), JoinNormSpec::kFamily, target);
   const Out<U8> image = ImageParam(k, spec.n, spec.columns);
+  const auto squares =
+      k.Param<Out<F32>>("squares", {.count = uint64_t{spec.rows} * (spec.n / kSquares)});
   const auto x = k.Param<InOut<F32>>("x", {.count = uint64_t{spec.rows} * spec.n});
   std::optional<Parts> parts;
   if (spec.slices != 0) parts.emplace(k, spec.slices, spec.columns, spec.n);
   const auto weight = k.Param<In<F32>>("weight", {.count = spec.n, .constant = true});
-  const uint32_t threads = spec.n / kEight;
-  k.Launch(
-      {.block = {threads, 1, 1}, .grid = {spec.rows, 1, 1}, .programmatic = spec.programmatic});
+  const Val<U32> eight = LaunchEights(k, spec.n, spec.rows, spec.programmatic);
   const uint64_t elements = uint64_t{spec.rows} * spec.n;
   k.Costs({.bytes = elements * 10 + uint64_t{spec.n} * 4 + (parts ? parts->bytes(spec.rows) : 0),
            .flops = elements * 4});
 
-  const Val<U32> row = k.CtaX();
-  const Val<U32> eight = k.ThreadX();
+  const Val<U32> row = k.CtaY();
   const Vec<F32, kEight> scale = LoadEight(weight.At(eight * kEight));
   StartAfterPredecessors(k, spec.programmatic);
   const InOut<F32> own = x.At(row * spec.n + eight * kEight);
@@ -123,19 +157,17 @@ absl::StatusOr<KernelSpec> BuildJoinNorm(const JoinNormSpec& spec, const Target&
       own.Store<4>(i, MakeVec<4>([&](size_t j) { return now[i + j]; }));
     }
   }
-  const Val<F32> squares = Sum(MakeVec<kEight>([&](size_t i) { return now[i] * now[i]; }));
-  const Val<F32> mean =
-      BlockSum(k, squares, threads / kWarpLanes, "sums") / static_cast<float>(spec.n);
-  const Val<F32> inverse = Constant<F32>(mean, 1.0f) / Sqrt(mean + spec.eps);
+  const Val<F32> sum = WarpSum(Sum(MakeVec<kEight>([&](size_t i) { return now[i] * now[i]; })));
+  k.If(eight % kWarpLanes == 0,
+       [&] { squares.Store(row * (spec.n / kSquares) + eight / kWarpLanes, sum); });
   StoreColumns(k, image, spec.columns, row, eight,
-               MakeVec<kEight>([&](size_t i) { return now[i] * inverse * scale[i]; }));
+               MakeVec<kEight>([&](size_t i) { return now[i] * scale[i]; }));
   return std::move(k).Finish();
 }
 
 std::vector<JoinNormSpec> JoinNormVariants() {
-  return {{256, 1, 1, 8},           {512, 8, 0, 8, 1e-6f},
-          {1536, 5, 2, 8, 1e-6f},   {768, 32, 3, 32, 1e-5f, true},
-          {4096, 11, 8, 16, 1e-5f}, {8192, 2, 1, 8, 1e-5f, true}};
+  return {{256, 1, 1, 8},         {512, 8, 0, 8},    {1536, 5, 2, 8},
+          {768, 32, 3, 32, true}, {4096, 11, 8, 16}, {8192, 2, 1, 8, true}};
 }
 
 absl::StatusOr<KernelSpec> BuildJoinGlu(const JoinGluSpec& spec, const Target& target) {
@@ -144,21 +176,27 @@ absl::StatusOr<KernelSpec> BuildJoinGlu(const JoinGluSpec& spec, const Target& t
   KernelBuilder k(KeyOf(spec, target), JoinGluSpec::kFamily, target);
   const Out<U8> image = ImageParam(k, spec.n, spec.columns);
   const Parts parts(k, spec.slices, spec.columns, 2 * spec.n);
+  const RowFactor factors(k, spec.rows, spec.normed, spec.eps);
   const Val<U32> eight = LaunchEights(k, spec.n, spec.rows, spec.programmatic);
   const uint64_t elements = uint64_t{spec.rows} * spec.n;
   k.Costs({.bytes = elements * 2 + parts.bytes(spec.rows), .flops = elements * 4});
 
   StartAfterPredecessors(k, spec.programmatic);
-  const Vec<F32, kEight> gate = LoadEight(parts, k.CtaY(), eight * kEight);
-  const Vec<F32, kEight> up = LoadEight(parts, k.CtaY(), eight * kEight + spec.n);
+  const Vec<F32, kEight> gates = LoadEight(parts, k.CtaY(), eight * kEight);
+  const Vec<F32, kEight> ups = LoadEight(parts, k.CtaY(), eight * kEight + spec.n);
+  const std::optional<Val<F32>> factor = factors.Load(k.CtaY());
   StoreColumns(k, image, spec.columns, k.CtaY(), eight, MakeVec<kEight>([&](size_t i) {
-                 return gate[i] / (Exp(Neg(gate[i])) + 1.0f) * up[i];
+                 const Val<F32> gate = Times(gates[i], factor);
+                 return gate / (Exp(Neg(gate)) + 1.0f) * Times(ups[i], factor);
                }));
   return std::move(k).Finish();
 }
 
 std::vector<JoinGluSpec> JoinGluVariants() {
-  return {{256, 1, 1, 8}, {1280, 8, 2, 8}, {512, 31, 1, 32, true}, {14336, 9, 2, 16, true}};
+  return {{256, 1, 1, 8},
+          {1280, 8, 2, 8},
+          {512, 31, 1, 32, 768, 1e-6f, true},
+          {14336, 9, 2, 16, 4096, 1e-5f, true}};
 }
 
 absl::StatusOr<KernelSpec> BuildJoinHeads(const JoinHeadsSpec& spec, const Target& target) {
@@ -173,6 +211,7 @@ absl::StatusOr<KernelSpec> BuildJoinHeads(const JoinHeadsSpec& spec, const Targe
   const auto k_cache = k.Param<InOut<U8>>("k_cache", {.count = cache_size});
   const auto v_cache = k.Param<InOut<U8>>("v_cache", {.count = cache_size});
   const Parts parts(k, spec.slices, spec.columns, all_heads * dim);
+  const RowFactor factors(k, spec.rows, spec.normed, spec.eps);
   const auto positions = k.Param<In<U32>>("positions", {.count = spec.rows, .alignment = 4});
   const auto row_slots = k.Param<In<U32>>("row_slots", {.count = spec.rows, .alignment = 4});
   const auto rates = k.Param<In<F32>>("rates", {.count = dim, .constant = true});
@@ -200,21 +239,22 @@ absl::StatusOr<KernelSpec> BuildJoinHeads(const JoinHeadsSpec& spec, const Targe
     const bool adjacent = spec.pairing == RopePairing::kAdjacent;
     const Val<U32> first = adjacent ? pair * 2 : pair;
     const uint32_t apart = adjacent ? 1 : pairs;
+    const Val<U32> position = positions.Load(row);
+    const Val<U32> slot = row_slots.Load(row);
+    const std::optional<Val<F32>> factor = factors.Load(row);
     const auto load = [&](uint32_t heads_before, const In<F32>* bias) {
       const auto element = [&](const Val<U32>& of_head) {
-        const Val<F32> sum = parts.Load<1>(row, head * dim + of_head)[0];
+        const Val<F32> sum = Times(parts.Load<1>(row, head * dim + of_head)[0], factor);
         return bias == nullptr ? sum : sum + bias->Load((head - heads_before) * dim + of_head);
       };
       return Vec<F32, 2>({element(first), element(first + apart)});
     };
-    const Val<U32> position = positions.Load(row);
     const auto rotated = [&](const Vec<F32, 2>& v) {
       const auto [hi, lo] = rates.Load<2>(pair * 2);
       const auto [cosine, sine] = CosSinTurns(FractionOfTurns(ToF32(position), hi, lo));
       return Vec<F32, 2>({v[0] * cosine - v[1] * sine, v[0] * sine + v[1] * cosine});
     };
     const auto append = [&](const InOut<U8>& cache, const Val<U32>& kv_head, const Vec<F32, 2>& v) {
-      const Val<U32> slot = row_slots.Load(row);
       k.If(position < spec.context && slot < spec.slots, [&] {
         const Val<U32> cell = (slot * spec.kv_heads + kv_head) * spec.context + position;
         const InOut<F16> to = cache.At(cell, cell_bytes).As<F16>();
@@ -250,9 +290,9 @@ absl::StatusOr<KernelSpec> BuildJoinHeads(const JoinHeadsSpec& spec, const Targe
 std::vector<JoinHeadsSpec> JoinHeadsVariants() {
   constexpr RopePairing kHalf = RopePairing::kHalfSplit;
   return {{4, 2, 64, 9, 3, 2},
-          {2, 1, 80, 5, 4, 3, 2, 8, kHalf, true},
+          {2, 1, 80, 5, 4, 3, 2, 8, kHalf, true, 256},
           {3, 3, 128, 4, 1, 5, 2, 8, RopePairing::kAdjacent, true},
-          {32, 8, 128, 64, 32, 32, 2, 32, kHalf, false, true}};
+          {32, 8, 128, 64, 32, 32, 2, 32, kHalf, false, 4096, 1e-5f, true}};
 }
 
 absl::StatusOr<KernelSpec> BuildJoinAttention(const JoinAttentionSpec& spec, const Target& target) {
@@ -313,10 +353,11 @@ absl::StatusOr<KernelSpec> BuildJoinSum(const JoinSumSpec& spec, const Target& t
   KernelBuilder k(KeyOf(spec, target), JoinSumSpec::kFamily, target);
   const auto y = k.Param<Out<F32>>("y", {.count = uint64_t{spec.rows} * spec.n});
   const Parts parts(k, spec.slices, spec.columns, spec.n);
+  const RowFactor factors(k, spec.rows, spec.normed, spec.eps);
   const bool fours = spec.n % 4 == 0;
   const uint32_t items = fours ? spec.n / 4 : spec.n;  // of a row
-  k.Launch({.block = {kMaxThreads, 1, 1},
-            .grid = {(items + kMaxThreads - 1) / kMaxThreads, spec.rows, 1},
+  k.Launch({.block = {kSumThreads, 1, 1},
+            .grid = {(items + kSumThreads - 1) / kSumThreads, spec.rows, 1},
             .programmatic = spec.programmatic});
   const uint64_t elements = uint64_t{spec.rows} * spec.n;
   k.Costs({.bytes = elements * 4 + parts.bytes(spec.rows), .flops = elements * spec.slices});
@@ -324,18 +365,25 @@ absl::StatusOr<KernelSpec> BuildJoinSum(const JoinSumSpec& spec, const Target& t
   StartAfterPredecessors(k, spec.programmatic);
   const Val<U32> item = k.GlobalThread();
   const Val<U32> row = k.CtaY();
-  k.If(items % kMaxThreads == 0 ? k.True() : item < items, [&] {
+  k.If(items % kSumThreads == 0 ? k.True() : item < items, [&] {
+    const std::optional<Val<F32>> factor = factors.Load(row);
     if (fours) {
-      y.At(row * spec.n + item * 4).Store<4>(0, parts.Load<4>(row, item * 4));
+      const Vec<F32, 4> sums = parts.Load<4>(row, item * 4);
+      y.At(row * spec.n + item * 4).Store<4>(0, MakeVec<4>([&](size_t j) {
+                                               return Times(sums[j], factor);
+                                             }));
     } else {
-      y.Store(row * spec.n + item, parts.Load<1>(row, item)[0]);
+      y.Store(row * spec.n + item, Times(parts.Load<1>(row, item)[0], factor));
     }
   });
   return std::move(k).Finish();
 }
 
 std::vector<JoinSumSpec> JoinSumVariants() {
-  return {{256, 1, 1, 8}, {1000, 8, 2, 8}, {77, 13, 3, 16}, {128256, 32, 2, 32, true}};
+  return {{256, 1, 1, 8},
+          {1000, 8, 2, 8},
+          {77, 13, 3, 16, 512},
+          {128256, 32, 2, 32, 4096, 1e-5f, true}};
 }
 
 }  // namespace ptxsmith

@@ -155,6 +155,25 @@ TEST_P(BatchLoweringTest, BatchesGoOnByThemselves) {
   }
 }
 
+TEST_P(BatchLoweringTest, ADraftIsCheckedInOnePass) {
+  const std::string bytes = Write(kQwen2).Build();
+  ASSERT_OK_AND_ASSIGN(const GgufFile file, GgufFile::Parse(Bytes(bytes)));
+  ASSERT_OK_AND_ASSIGN(
+      const auto model,
+      Transformer::Load(file, *cache_, {.slots = 2, .lowering = LoweringChoice::kTiled}));
+  const std::vector<TokenId> tokens = {3, 50, 7, 7, 120, 9, 1, 2, 88, 4};
+  ASSERT_OK(model->Select(1));
+  std::vector<TokenId> want;
+  for (const TokenId token : tokens) {
+    ASSERT_OK(model->StepBatch({{1, token}}));
+    ASSERT_OK_AND_ASSIGN(const auto choice, model->NextBatch());
+    want.push_back(choice[0]);
+  }
+  ASSERT_OK(model->Rewind(0));
+  ASSERT_OK_AND_ASSIGN(const auto likeliest, model->Verify(tokens));
+  EXPECT_EQ(std::vector<TokenId>(likeliest.begin(), likeliest.end()), want);
+}
+
 INSTANTIATE_TEST_SUITE_P(Devices, BatchLoweringTest, testing::Values("emu:sm90", "cuda:0"),
                          [](const auto& info) {
                            return std::string(info.param[0] == 'e' ? "emulator" : "cuda");

@@ -130,6 +130,13 @@ TEST(RegistryTest, Errors) {
   EXPECT_THAT(error("attention:softcap=-1"), says("attention: softcap=-1 is negative"));
   EXPECT_THAT(error("attention:queries=2,slots=3"), says("attention: queries=2 share what they"));
   EXPECT_THAT(error("attention_combine:splits=1"), says("attention_combine: splits=1"));
+  EXPECT_THAT(error("repack:layout=x"), says("unknown layout 'x'; known: dot, mma"));
+  EXPECT_THAT(error("gemm_tiles:columns=24"), says("gemm_tiles: columns=24 must be one of"));
+  EXPECT_THAT(error("gemm_tiles:k=4096,ctas=1"),
+              says("gemm_tiles: k=4096 for 1 blocks; a block takes 2048 columns"));
+  EXPECT_THAT(error("join_norm:rows=9"), says("join_norm: rows=9 exceed columns=8"));
+  EXPECT_THAT(error("join_attention:heads=1"),
+              says("join_attention: heads=1 of head_dim=128 are no multiple of 256 elements"));
   EXPECT_THAT(error("top_k:k=65"), says("top_k: k=65"));
 }
 

@@ -35,6 +35,31 @@ SomeParts DrawParts(Rng& rng, Values values, uint32_t slices, uint32_t columns, 
   return result;
 }
 
+// The argument of the sums of squares of a norm, and its factor for each row, rounded as the
+// kernels do. Sums of `normed` squares of about the size of those of real rows.
+struct SomeNorms {
+  std::vector<float> squares, factors;
+};
+SomeNorms DrawNorms(Rng& rng, uint32_t rows, uint32_t normed, float eps) {
+  SomeNorms result;
+  for (uint32_t r = 0; r < rows && normed != 0; ++r) {
+    float total = 0;
+    for (uint32_t i = 0; i < normed / 256; ++i) {
+      result.squares.push_back(static_cast<float>(256 * (0.01 + rng.Uniform())));
+      total += result.squares.back();
+    }
+    result.factors.push_back(1.0f / std::sqrt(total / static_cast<float>(normed) + eps));
+  }
+  return result;
+}
+
+// Adds the argument and multiplies the sums, rows of n.
+void ApplyNorms(const SomeNorms& norms, uint32_t n, KernelCase& result, std::vector<float>& sums) {
+  if (norms.factors.empty()) return;
+  result.args.emplace_back(ToBytes(norms.squares));
+  for (size_t i = 0; i < sums.size(); ++i) sums[i] *= norms.factors[i / n];
+}
+
 void Append(const Expected& more, Expected& to) {
   to.value.insert(to.value.end(), more.value.begin(), more.value.end());
   to.bound.insert(to.bound.end(), more.bound.begin(), more.bound.end());
@@ -59,20 +84,28 @@ CaseMaker MakeCase(const JoinNormSpec& spec, Values values, uint64_t seed) {
     const SomeParts parts = DrawParts(rng, values, spec.slices, spec.columns, spec.rows, spec.n);
     const std::vector<float> weight = rng.Floats(Values::kNormal, spec.n);
     KernelCase result = CaseOf(spec, BuildJoinNorm);
-    result.args = {Bytes(ColumnImageBytes(spec.n, spec.columns)), ToBytes(x)};
+    const uint32_t sums = spec.n / 256;
+    result.args = {Bytes(ColumnImageBytes(spec.n, spec.columns)),
+                   Bytes(size_t{spec.rows} * sums * sizeof(float)), ToBytes(x)};
     if (spec.slices != 0) result.args.emplace_back(ToBytes(parts.parts));
     result.args.emplace_back(ToBytes(weight));
     for (size_t i = 0; i < x.size() && spec.slices != 0; ++i) x[i] += parts.sums[i];
-    Expected want;
-    for (uint32_t r = 0; r < spec.rows; ++r) {
-      Append(reference::RmsNorm(absl::MakeConstSpan(x).subspan(size_t{r} * spec.n, spec.n), weight,
-                                spec.eps),
-             want);
+    Expected image, squares{std::vector<double>(size_t{spec.rows} * sums), {}};
+    for (size_t i = 0; i < x.size(); ++i) {
+      const double product = double{x[i]} * weight[i % spec.n];
+      image.value.push_back(product);
+      image.bound.push_back(reference::kRoundoff * std::abs(product) + reference::kTiny);
+      squares.value[i / 256] += double{x[i]} * x[i];
+    }
+    for (double square : squares.value) {
+      squares.bound.push_back(reference::kRoundoff * 16 * square + 256 * reference::kTiny);
     }
     result.check = [=](absl::Span<const Bytes> after) {
-      Verdict close = CheckImage(after[0], spec.n, spec.columns, spec.rows, want);
-      Verdict sum = CheckBits(FromBytes<float>(after[1]), x);
-      return sum ? close : sum;
+      Verdict close = CheckImage(after[0], spec.n, spec.columns, spec.rows, image);
+      if (!close) return close;
+      if (Verdict sum = CheckClose(FromBytes<float>(after[1]), squares); !sum) return sum;
+      Verdict same = CheckBits(FromBytes<float>(after[2]), x);
+      return same ? close : same;
     };
     return result;
   };
@@ -83,10 +116,10 @@ CaseMaker MakeCase(const JoinNormSpec& spec, Values values, uint64_t seed) {
 CaseMaker MakeCase(const JoinGluSpec& spec, Values values, uint64_t seed) {
   const auto body = [=] {
     Rng rng(seed);
-    const SomeParts parts =
-        DrawParts(rng, values, spec.slices, spec.columns, spec.rows, 2 * spec.n);
+    SomeParts parts = DrawParts(rng, values, spec.slices, spec.columns, spec.rows, 2 * spec.n);
     KernelCase result = CaseOf(spec, BuildJoinGlu);
     result.args = {Bytes(ColumnImageBytes(spec.n, spec.columns)), ToBytes(parts.parts)};
+    ApplyNorms(DrawNorms(rng, spec.rows, spec.normed, spec.eps), 2 * spec.n, result, parts.sums);
     Expected gate, up;
     for (size_t i = 0; i < parts.sums.size(); ++i) {
       (i / spec.n % 2 == 0 ? gate : up).value.push_back(parts.sums[i]);
@@ -122,13 +155,12 @@ CaseMaker MakeCase(const JoinHeadsSpec& spec, Values values, uint64_t seed) {
         size_t{spec.slots} * spec.kv_heads * spec.context * KvCellBytes(QuantType::kF16, dim);
     const Bytes keys(cache_bytes, 0x11), values_before(cache_bytes, 0x22);
     KernelCase result = CaseOf(spec, BuildJoinHeads);
-    result.args = {Bytes(size_t{spec.rows} * spec.heads * dim * sizeof(float)),
-                   keys,
-                   values_before,
-                   ToBytes(parts.parts),
-                   ToBytes(positions),
-                   ToBytes(slots),
-                   ToBytes(RopeRates(dim, 10000.0, 1.0, {}))};
+    result.args = {Bytes(size_t{spec.rows} * spec.heads * dim * sizeof(float)), keys, values_before,
+                   ToBytes(parts.parts)};
+    ApplyNorms(DrawNorms(rng, spec.rows, spec.normed, spec.eps), n, result, parts.sums);
+    result.args.emplace_back(ToBytes(positions));
+    result.args.emplace_back(ToBytes(slots));
+    result.args.emplace_back(ToBytes(RopeRates(dim, 10000.0, 1.0, {})));
     if (spec.bias) {
       const auto part = [&](uint32_t first, uint32_t heads) {
         return ToBytes(
@@ -221,9 +253,10 @@ CaseMaker MakeCase(const JoinAttentionSpec& spec, Values values, uint64_t seed) 
 CaseMaker MakeCase(const JoinSumSpec& spec, Values values, uint64_t seed) {
   const auto body = [=] {
     Rng rng(seed);
-    const SomeParts parts = DrawParts(rng, values, spec.slices, spec.columns, spec.rows, spec.n);
+    SomeParts parts = DrawParts(rng, values, spec.slices, spec.columns, spec.rows, spec.n);
     KernelCase result = CaseOf(spec, BuildJoinSum);
     result.args = {Bytes(parts.sums.size() * sizeof(float)), ToBytes(parts.parts)};
+    ApplyNorms(DrawNorms(rng, spec.rows, spec.normed, spec.eps), spec.n, result, parts.sums);
     result.check = [sums = parts.sums](absl::Span<const Bytes> after) {
       return CheckBits(FromBytes<float>(after[0]), sums);
     };
@@ -233,12 +266,18 @@ CaseMaker MakeCase(const JoinSumSpec& spec, Values values, uint64_t seed) {
 }
 
 // Makes what was drawn apart agree, and small.
-void FitSpec(JoinNormSpec& spec) { Limit(spec.slices, 9); }
+void FitSpec(JoinNormSpec& spec) {
+  Limit(spec.slices, 9);
+  spec.n = std::min(spec.n, 8192u);
+}
+void FitNorm(uint32_t& normed) { normed = normed % 16 * 256; }
 void FitSpec(JoinGluSpec& spec) {
+  FitNorm(spec.normed);
   Limit(spec.slices, 9);
   spec.n = std::min(spec.n, 4096u);
 }
 void FitSpec(JoinHeadsSpec& spec) {
+  FitNorm(spec.normed);
   Limit(spec.slices, 9);
   Limit(spec.heads, 9);
   Limit(spec.kv_heads, 9);
@@ -250,6 +289,7 @@ void FitSpec(JoinAttentionSpec& spec) {
   while (spec.heads * spec.head_dim % 256 != 0) ++spec.heads;
 }
 void FitSpec(JoinSumSpec& spec) {
+  FitNorm(spec.normed);
   Limit(spec.slices, 9);
   spec.n = std::min(spec.n, 5000u);
 }
