@@ -18,7 +18,8 @@
 // Numerics     as gemm_half.h: products exact, sums the tensor core's, f16 results rounded to the
 //              nearest and at most the largest f16. Devices agree within the bound, not bit for
 //              bit.
-// Limits       sm_90 alone: a target sm_90 gives a text for sm_90a. k a multiple of 64, n even (with
+// Limits       sm_90 alone: a target sm_90 gives a text for sm_90a. k a multiple of 64, n even
+// (with
 //              `glu` of `rows`); 128 * (tokens + rows) * stages bytes of shared memory.
 // Measured     2026-11-20, one H200, TFLOP/s beside cuBLASLt's in one run of `bench-kernel`, n x k:
 //                m=2048  4096 x 4096  688 : 701   28672 x 4096 (half)  681 : 721
@@ -26,7 +27,12 @@
 //                m=512   4096 x 4096  637 : 643   28672 x 4096 (half)  631 : 694
 //                        4096 x 14336 690 : 697   (128 rows, 6 stages: 256 rows leave half of the
 //                                                 SMs without a tile, 405 and 448)
-//              Three stages of four: the same.
+//                m=128   4096 x 4096  357 : 309   28672 x 4096 (half)  453 : 442
+//                        4096 x 14336 400 : 402   (64 tokens, 64 rows, 8 stages; half: 256 rows)
+//              Three stages instead of four: the same. In a prompt of 2048 tokens, where products
+//              follow each other, they take 46 ms together, one by one 39; cuBLASLt's take 39
+//              there, too. Suspected, not shown: power. A tile costs 48 KiB from L2 a step, where a
+//              cluster of two blocks that share W would read 32. `glu` has not been timed.
 #ifndef PTXSMITH_PTX_TEMPLATES_GEMM_BLOCKED_H_
 #define PTXSMITH_PTX_TEMPLATES_GEMM_BLOCKED_H_
 
