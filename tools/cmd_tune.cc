@@ -126,7 +126,8 @@ absl::Status RunTune(const Options& options) {
                 result.default_microseconds, best, 100 * (result.default_microseconds / best - 1),
                 100 * result.Rate(result.best()) / profile.read_bandwidth);
   }
-  if (left == 0) {
+  // What is known is not measured again; a run that was stopped may have left the default.
+  if (left == 0 && (!results.empty() || profile.dense_rows == GpuProfile().dense_rows)) {
     PTXSMITH_ASSIGN_OR_RETURN(profile.dense_rows, TuneDenseRows(file, cache));
     PTXSMITH_ASSIGN_OR_RETURN(const std::string text,
                               ProfileText(profile, device->profile().target));

@@ -27,8 +27,8 @@ CaseMaker Case(const GemmTilesSpec& spec, Values weights, Values inputs, uint64_
     reference::Expected want{std::vector<double>(values), std::vector<double>(values)};
     const auto add = [&](QuantType quant, uint32_t n, uint32_t first) {
       const Bytes w = rng.Blocks(quant, size_t{spec.k} / Info(quant).block_weights * n, weights);
-      result.args.emplace_back(reference::Repack(
-          {quant, w, n}, spec.k, n, [](uint32_t r) { return r; }, TileLayout::kMma));
+      result.args.emplace_back(
+          reference::RepackMma({quant, w, n}, spec.k, n, [](uint32_t r) { return r; }));
       const reference::Expected part = reference::ProjectColumns({quant, w, n}, x);
       for (uint32_t t = 0; t < spec.columns; ++t) {
         for (uint32_t r = 0; r < n; ++r) {

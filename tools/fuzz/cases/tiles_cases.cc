@@ -34,9 +34,9 @@ CaseMaker RepackCase(const RepackSpec& spec, Values values, uint64_t seed) {
   const auto body = [=] {
     Rng rng(seed);
     const Bytes w = rng.Blocks(spec.quant, BlockCount(spec.quant, spec.k, spec.n), values);
-    const Bytes want = reference::Repack(
-        {spec.quant, w, spec.n}, spec.k, spec.n, [&](uint32_t r) { return RowOf(spec, r); },
-        spec.layout);
+    const auto repack = spec.layout == TileLayout::kDot ? reference::Repack : reference::RepackMma;
+    const Bytes want =
+        repack({spec.quant, w, spec.n}, spec.k, spec.n, [&](uint32_t r) { return RowOf(spec, r); });
     KernelCase result = CaseOf(spec, BuildRepack);
     result.args = {Bytes(want.size())};
     if (spec.order == RowOrder::kInterleaved) {

@@ -187,10 +187,10 @@ uint32_t TileSize(QuantType type) {
   }
 }
 
-}  // namespace
-
-std::vector<uint8_t> Repack(const Matrix& w, uint32_t k, uint32_t rows,
-                            const std::function<uint32_t(uint32_t)>& row_of, TileLayout layout) {
+// `pack` writes one tile of 16 rows.
+template <class PackTile>
+std::vector<uint8_t> PackTiles(const Matrix& w, uint32_t k, uint32_t rows,
+                               const std::function<uint32_t(uint32_t)>& row_of, PackTile pack) {
   const size_t row_bytes = w.bytes.size() / w.rows;
   const uint32_t units = k / kColumns;
   const size_t unit_bytes = row_bytes / units;
@@ -202,10 +202,21 @@ std::vector<uint8_t> Repack(const Matrix& w, uint32_t k, uint32_t rows,
       const uint32_t row = row_of(std::min(tile / units * 16 + r, rows - 1));
       parts.emplace_back(w.type, w.bytes.data() + row * row_bytes + tile % units * unit_bytes);
     }
-    const auto pack = layout == TileLayout::kDot ? Pack : PackMma;
     pack(w.type, parts, tiles.data() + size_t{tile} * size);
   }
   return tiles;
+}
+
+}  // namespace
+
+std::vector<uint8_t> Repack(const Matrix& w, uint32_t k, uint32_t rows,
+                            const std::function<uint32_t(uint32_t)>& row_of) {
+  return PackTiles(w, k, rows, row_of, Pack);
+}
+
+std::vector<uint8_t> RepackMma(const Matrix& w, uint32_t k, uint32_t rows,
+                               const std::function<uint32_t(uint32_t)>& row_of) {
+  return PackTiles(w, k, rows, row_of, PackMma);
 }
 
 Expected ProjectTiles(const Matrix& w, absl::Span<const float> x, uint32_t terms) {

@@ -11,7 +11,6 @@
 
 #include "absl/types/span.h"
 #include "ptx_templates/quant_type.h"
-#include "ptx_templates/tiles/tile_format.h"
 #include "tools/fuzz/reference/ops.h"
 #include "tools/fuzz/reference/projection.h"
 
@@ -20,8 +19,10 @@ namespace ptxsmith::reference {
 // Row r of the tiles is row `row_of(r)` of the blocks; `rows` of them, then repetitions of the
 // last. REQUIRES: k is a multiple of 256; the type is q4_0, q8_0, q4_k, q5_k or q6_k.
 std::vector<uint8_t> Repack(const Matrix& w, uint32_t k, uint32_t rows,
-                            const std::function<uint32_t(uint32_t)>& row_of,
-                            TileLayout layout = TileLayout::kDot);
+                            const std::function<uint32_t(uint32_t)>& row_of);
+// The same in the layout for tensor cores.
+std::vector<uint8_t> RepackMma(const Matrix& w, uint32_t k, uint32_t rows,
+                               const std::function<uint32_t(uint32_t)>& row_of);
 
 // W x with x rounded to 8-bit integers in `terms` terms, 32 columns to a scale.
 // Bound: that of Project, and half a step of the integers for every |W||x|.
