@@ -10,7 +10,8 @@ namespace ptxsmith {
 
 absl::StatusOr<std::vector<KernelSpec>> KernelsOf(const GgufFile& file,
                                                   const DeviceProfile& profile,
-                                                  const TransformerOptions& options) {
+                                                  const TransformerOptions& options,
+                                                  const SamplerOptions& sampling) {
   const std::shared_ptr<DryDevice> device = OpenDryDevice(profile);
   ModuleCache cache(device);
   TransformerOptions silent = options;
@@ -25,6 +26,9 @@ absl::StatusOr<std::vector<KernelSpec>> KernelsOf(const GgufFile& file,
     const std::vector<TokenId> prompt(std::min(rows, model->context()), 0);
     model->Reset();
     PTXSMITH_RETURN_IF_ERROR(model->Prompt(prompt, /*want_logits=*/true));
+  }
+  if (sampling.temperature > 0 && DeviceCanSample(sampling)) {
+    PTXSMITH_RETURN_IF_ERROR(model->SetSampling(sampling, /*recent=*/{}));
   }
   return device->kernels();
 }

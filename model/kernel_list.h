@@ -7,7 +7,8 @@
 //   PTXSMITH_RETURN_IF_ERROR(cache.Prefetch(kernels, 0, progress));   // in parallel
 //   PTXSMITH_ASSIGN_OR_RETURN(auto model, Transformer::Load(file, cache, options));
 //
-// A pure function of its arguments. Errors: those of Transformer::Load.
+// With `sampling`, whose temperature is above 0, also what chooses tokens so (Transformer's
+// SetSampling). A pure function of its arguments. Errors: those of Transformer::Load.
 #ifndef PTXSMITH_MODEL_KERNEL_LIST_H_
 #define PTXSMITH_MODEL_KERNEL_LIST_H_
 
@@ -15,6 +16,7 @@
 
 #include "absl/status/statusor.h"
 #include "model/gguf.h"
+#include "model/sampler.h"
 #include "model/transformer.h"
 #include "runtime/device.h"
 
@@ -22,7 +24,8 @@ namespace ptxsmith {
 
 absl::StatusOr<std::vector<KernelSpec>> KernelsOf(const GgufFile& file,
                                                   const DeviceProfile& profile,
-                                                  const TransformerOptions& options);
+                                                  const TransformerOptions& options,
+                                                  const SamplerOptions& sampling = {});
 
 }  // namespace ptxsmith
 

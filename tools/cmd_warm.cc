@@ -10,6 +10,7 @@
 #include "absl/strings/str_cat.h"
 #include "codegen/status_macros.h"
 #include "model/kernel_list.h"
+#include "model/sampler.h"
 #include "runtime/dry_device.h"
 #include "runtime/module_cache.h"
 #include "tools/command.h"
@@ -23,6 +24,8 @@ struct Options {
   ModelOptions model;
   std::string arch;  // empty: of the device
   int threads = 0;
+  // What `run --temp` takes unless told otherwise; the numbers themselves are no part of kernels.
+  SamplerOptions sampling = {.temperature = 1, .penalty = 1.1f};
 };
 
 absl::StatusOr<DeviceProfile> ProfileFor(const Options& options) {
@@ -48,7 +51,7 @@ absl::Status Warm(const Options& options) {
   PTXSMITH_ASSIGN_OR_RETURN(const TransformerOptions transformer,
                             TransformerOptionsOf(options.model, profile));
   PTXSMITH_ASSIGN_OR_RETURN(const std::vector<KernelSpec> kernels,
-                            KernelsOf(file, profile, transformer));
+                            KernelsOf(file, profile, transformer, options.sampling));
   ModuleCache cache(OpenDryDevice(profile), compilation);
   Progress progress("compile", kernels.size());
   PTXSMITH_RETURN_IF_ERROR(
@@ -80,6 +83,10 @@ void AddWarmCommand(CLI::App& app, absl::Status& result) {
                       "GPU to compile for, such as sm_90; left out: the device");
   command->add_option("-t,--threads", options->threads, "Compilations at a time; 0: all cores")
       ->check(CLI::Range(0, 1024));
+  command
+      ->add_option("--top-k", options->sampling.top_k,
+                   "Of `run --temp T`: sample among the k likeliest")
+      ->capture_default_str();
   command->callback([options, &result] { result = Warm(*options); });
 }
 

@@ -41,6 +41,24 @@ TEST(KernelListTest, AfterPrefetchNothingIsBuilt) {
   EXPECT_EQ(without.stats().builds, built) << "the list holds what nobody needs";
 }
 
+TEST(KernelListTest, HoldsWhatSamplesWhenAsked) {
+  ASSERT_OK_AND_ASSIGN(const GgufFile file, GgufFile::Open(*SamplePath("q4_k_m")));
+  ASSERT_OK_AND_ASSIGN(const std::shared_ptr<Device> device, Device::Open("emu:sm90"));
+  TransformerOptions options;
+  options.context = 32;
+  const SamplerOptions sampling = {.temperature = 0.7f, .penalty = 1.2f};
+  ASSERT_OK_AND_ASSIGN(const std::vector<KernelSpec> kernels,
+                       KernelsOf(file, device->profile(), options, sampling));
+  ModuleCache cache(device);
+  ASSERT_OK(cache.Prefetch(kernels, 2, [](size_t, size_t) {}));
+  ASSERT_OK_AND_ASSIGN(const auto model, Transformer::Load(file, cache, options));
+  const std::vector<TokenId> prompt = {1, 2, 3};
+  ASSERT_OK(model->Prompt(prompt, /*want_logits=*/true));
+  ASSERT_OK(model->SetSampling(sampling, prompt));
+  ASSERT_OK(model->StepGreedy());
+  EXPECT_EQ(cache.stats().builds, kernels.size()) << "compiled after loading";
+}
+
 TEST(KernelListTest, FailsAsLoadingDoes) {
   ASSERT_OK_AND_ASSIGN(const GgufFile file, GgufFile::Open(*SamplePath("q4_k_m")));
   ASSERT_OK_AND_ASSIGN(const std::shared_ptr<Device> device, Device::Open("emu:sm90"));

@@ -48,7 +48,7 @@ class CacheCommandTest : public testing::Test {
     const auto profile = DryProfile("sm_90");
     TransformerOptions options;
     options.context = 64;
-    auto kernels = KernelsOf(*file, *profile, options);
+    auto kernels = KernelsOf(*file, *profile, options, {.temperature = 1, .penalty = 1.1f});
     EXPECT_OK(kernels);
     return *std::move(kernels);
   }
