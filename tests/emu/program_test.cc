@@ -71,7 +71,7 @@ TEST(Program, RefusesWithTheLine) {
       {"add.u32 5, %r3, %r4;", "destination is not a register"},
       {"frobnicate.u32 %r2;", "the emulator has no frobnicate.u32",
        absl::StatusCode::kUnimplemented},
-      {"wgmma.fence.sync.aligned;", "wgmma", absl::StatusCode::kUnimplemented},
+      {"tcgen05.fence::before_thread_sync;", "tcgen05", absl::StatusCode::kUnimplemented},
       {"bra NOWHERE;", "label NOWHERE is not defined"},
       {"L: L: ret;", "label L defined twice"},
       {"@%r1 bra L; L:", "%r1 is not a predicate"},
