@@ -3,7 +3,6 @@
 // the device.
 #include <algorithm>
 #include <memory>
-#include <optional>
 #include <utility>
 #include <vector>
 
@@ -32,19 +31,24 @@ class LayerType {
     if (FindTileFormat(matrix.type) == nullptr) {
       return Unsupported(absl::StrCat(name_, " is of type ", ToString(matrix.type)));
     }
-    if (!first_) first_ = matrix.type;
-    if (matrix.type == *first_) return absl::OkStatus();
-    if (may_differ && !other_) other_ = matrix.type;
-    if (may_differ && matrix.type == *other_) return absl::OkStatus();
+    if (!known_) first_ = other_ = matrix.type;
+    known_ = true;
+    if (matrix.type == first_ || matrix.type == other_) return absl::OkStatus();
+    if (may_differ && other_ == first_) {
+      other_ = matrix.type;
+      return absl::OkStatus();
+    }
     return Unsupported(absl::StrCat(name_, " is of too many types"));
   }
-  QuantType first() const { return *first_; }
-  QuantType other() const { return other_.value_or(*first_); }
-  bool IsOther(QuantType type) const { return type != *first_; }
+  QuantType first() const { return first_; }
+  QuantType other() const { return other_; }
+  bool IsOther(QuantType type) const { return type != first_; }
 
  private:
   absl::string_view name_;
-  std::optional<QuantType> first_, other_;
+  bool known_ = false;  // some layer's type has been seen
+  QuantType first_ = QuantType::kF32;
+  QuantType other_ = QuantType::kF32;  // the first one where there is no other
 };
 
 // A whole number of warps for each block of 256 columns where that leaves enough of them: a warp
