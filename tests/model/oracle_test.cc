@@ -32,9 +32,11 @@ constexpr double kLogProbability = 0.1;
 constexpr double kTie = 0.05;
 constexpr double kPerplexity = 0.003;  // relative, over 16 windows
 
-// The reference differs only in roundings, which mostly cancel in a mean: up to 1.6e-4 where GPUs
-// decode with 15-bit activations and tensor-core scores (q6_k, H200, 2026-11-20).
-constexpr double kReferenceNll = 3e-4;
+// The reference differs only in roundings, which mostly cancel in a mean.
+constexpr double kReferenceNll = 1e-4;
+// Where GPUs decode with 15-bit activations and tensor-core scores: 1.6e-4 was the most (q6_k,
+// H200, 2026-11-20).
+constexpr double kTiledReferenceNll = 3e-4;
 
 Json Oracle() { return Json::parse(ReadTestFile("data/oracle.json")); }
 
@@ -135,7 +137,8 @@ TEST_P(OracleTest, PerplexityIsThatOfTheReference) {
   }
   ASSERT_OK_AND_ASSIGN(const PerplexityResult got,
                        Perplexity(*model_, ids, {.window = kWindow, .windows = 1}, nullptr));
-  EXPECT_NEAR(got.nll, nll, kReferenceNll);
+  const bool tiled = model_->lowering().name() == "tiled";
+  EXPECT_NEAR(got.nll, nll, tiled ? kTiledReferenceNll : kReferenceNll);
   RecordProperty("nll_difference", absl::StrCat(got.nll - nll));
 }
 
