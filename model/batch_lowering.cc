@@ -283,14 +283,7 @@ absl::StatusOr<Step> BatchLowering::Lower(const StepShape& shape) {
     return plain_->Lower(shape);
   }
   const uint32_t most = std::min(parts_.io.rows(), kMaxRows);
-  if (shape.rows == 0 || shape.rows > most) {
-    return absl::InvalidArgumentError(
-        absl::StrCat("a step of ", shape.rows, " rows; there is room for 1 to ", most));
-  }
-  if (shape.logits == LogitRows::kAll && shape.rows > parts_.io.logit_rows()) {
-    return absl::InvalidArgumentError(absl::StrCat(
-        "logits of ", shape.rows, " rows; there is room for ", parts_.io.logit_rows()));
-  }
+  PTXSMITH_RETURN_IF_ERROR(CheckShape(parts_.io, shape, most));
   BatchStep step(*this, shape);
   PTXSMITH_RETURN_IF_ERROR(step.Embedding());
   for (uint32_t i = 0; i < parts_.config.block_count; ++i) {

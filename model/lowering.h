@@ -57,6 +57,9 @@ class Lowering {
   // InvalidArgument names a shape beyond what was allocated. Slow: steps are made once and kept.
   virtual absl::StatusOr<Step> Lower(const StepShape& shape) = 0;
 
+  // InvalidArgument unless the step has 1 to `most` rows, and room for the logits it leaves.
+  static absl::Status CheckShape(const StepIo& io, const StepShape& shape, uint32_t most);
+
   // Appends what follows the logits of `rows` rows: the choice of the likeliest tokens and the
   // advance to them. For those whose kernels do not do it by themselves.
   static absl::Status AddPick(const ModelParts& parts, uint32_t rows, StepBuilder& builder);

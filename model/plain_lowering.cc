@@ -188,14 +188,7 @@ absl::Status PlainLowering::Allocate() {
 
 absl::StatusOr<Step> PlainLowering::Lower(const StepShape& shape) {
   const uint32_t most = shape.exact ? std::min(parts_.io.rows(), kMaxGemvTokens) : parts_.io.rows();
-  if (shape.rows == 0 || shape.rows > most) {
-    return absl::InvalidArgumentError(
-        absl::StrCat("a step of ", shape.rows, " rows; there is room for 1 to ", most));
-  }
-  if (shape.logits == LogitRows::kAll && shape.rows > parts_.io.logit_rows()) {
-    return absl::InvalidArgumentError(absl::StrCat(
-        "logits of ", shape.rows, " rows; there is room for ", parts_.io.logit_rows()));
-  }
+  PTXSMITH_RETURN_IF_ERROR(CheckShape(parts_.io, shape, most));
   PlainStep step(*this, shape);
   PTXSMITH_RETURN_IF_ERROR(step.Embedding());
   for (uint32_t i = 0; i < parts_.config.block_count; ++i) {
@@ -540,6 +533,18 @@ absl::Status PlainStep::Gemm(absl::string_view stage, const Product& product, bo
 }
 
 }  // namespace
+
+absl::Status Lowering::CheckShape(const StepIo& io, const StepShape& shape, uint32_t most) {
+  if (shape.rows == 0 || shape.rows > most) {
+    return absl::InvalidArgumentError(
+        absl::StrCat("a step of ", shape.rows, " rows; there is room for 1 to ", most));
+  }
+  if (shape.logits == LogitRows::kAll && shape.rows > io.logit_rows()) {
+    return absl::InvalidArgumentError(
+        absl::StrCat("logits of ", shape.rows, " rows; there is room for ", io.logit_rows()));
+  }
+  return absl::OkStatus();
+}
 
 absl::Status Lowering::AddPick(const ModelParts& parts, uint32_t rows, StepBuilder& builder) {
   PTXSMITH_RETURN_IF_ERROR(
