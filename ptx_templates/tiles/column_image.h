@@ -3,7 +3,7 @@
 // 16 columns s = 2 c + h are the columns 32 c + 8 t + 4 h + 0, 2 (the lower half of a fragment), 1,
 // 3 (the upper half) for t = 0..3.
 //
-// For 8 or 16 tokens a warp keeps what it needs in registers, loaded 512 consecutive bytes at a
+// For 8 tokens a warp keeps what it needs in registers, loaded 512 consecutive bytes at a
 // time:
 //
 //   piece  block * (columns / 8) + token / 8
@@ -52,7 +52,7 @@ constexpr uint64_t ColumnImageBytes(uint32_t k, uint32_t columns) {
 }
 
 // Whether this is the form for shared memory.
-constexpr bool InRows(uint32_t columns) { return columns > 16; }
+constexpr bool InRows(uint32_t columns) { return columns > kPieceTokens; }
 
 // Stores columns 8 i to 8 i + 7 of `token`. By every lane of a warp, which has a block of 256: i is
 // 32 j + lane.

@@ -253,7 +253,7 @@ PiecePlace PlaceOf(uint32_t columns, uint32_t token, uint32_t chunk, uint32_t t)
   const size_t piece = (size_t{chunk / 8} * (columns / 8) + token / 8) * kPiece;
   const size_t block = size_t{chunk / 8} * (columns / 8) * kPiece;
   const size_t row = block + 128 * (size_t{chunk % 8 / 2} * columns + token);
-  const bool rows = columns > 16;
+  const bool rows = columns > 8;
   const size_t extras = rows ? block + 512 * size_t{columns} + 288 * (token / 8) : piece + 4096;
   PiecePlace place = {{},
                       extras + 8 * (4 * (token % 8) + chunk % 8 / 2) + 2 * (chunk % 2),
