@@ -243,30 +243,47 @@ class GroupSums : public RowSums {
 
   void AddChunk(uint32_t chunk, bool fresh,
                 absl::FunctionRef<Vec<U32, 4>(uint32_t step)> a) override {
-    // Fragments of two chunks at a time are in registers.
-    if (pending_ == 2) {
+    // The fragments under way and those being made are all that registers have to hold.
+    if (chunks_.empty() && under_way_ == 2) {
       WgmmaWait(builder(), 1);
-      pending_ = 1;
+      under_way_ = 1;
     }
-    const Vec<U32, 4> first = a(2 * chunk), second = a(2 * chunk + 1);
-    const SwizzledRows rows(Rows(chunk / 2));
-    WgmmaFence(builder());
-    tile_.MultiplyAdd16(first, rows, chunk % 2 * 2, fresh ? !builder().True() : builder().True());
-    tile_.MultiplyAdd16(second, rows, chunk % 2 * 2 + 1, builder().True());
-    WgmmaCommit(builder());
-    ++pending_;
+    chunks_.push_back({chunk, fresh, a(2 * chunk), a(2 * chunk + 1)});
+    if (chunks_.size() == kChunksTogether) Start();
   }
   void Finish() override {
+    if (!chunks_.empty()) Start();
     WgmmaWait(builder(), 0);
-    pending_ = 0;
+    under_way_ = 0;
   }
   Val<F32> Sum(uint32_t piece, uint32_t element) const override {
     return tile_.Element(4 * piece + element);
   }
 
  private:
+  static constexpr uint32_t kChunksTogether = 1;
+  struct Chunk {
+    uint32_t index;
+    bool fresh;
+    Vec<U32, 4> first, second;
+  };
+
+  void Start() {
+    WgmmaFence(builder());
+    for (const Chunk& c : chunks_) {
+      const SwizzledRows rows(Rows(c.index / 2));
+      const Pred add = c.fresh ? !builder().True() : builder().True();
+      tile_.MultiplyAdd16(c.first, rows, c.index % 2 * 2, add);
+      tile_.MultiplyAdd16(c.second, rows, c.index % 2 * 2 + 1, builder().True());
+    }
+    WgmmaCommit(builder());
+    chunks_.clear();
+    ++under_way_;
+  }
+
   WgmmaTile tile_;
-  uint32_t pending_ = 0;  // chunks under way
+  std::vector<Chunk> chunks_;  // not started yet
+  uint32_t under_way_ = 0;
 };
 
 }  // namespace
