@@ -151,6 +151,7 @@ void GemmTiles::Run() {
   full_.emplace(k_, "full", barriers);
   ring_.emplace(k_.SharedArray<U8>("ring", barriers * slot_bytes_));
   sums_.emplace(k_.SharedArray<F32>("sums", round_ * sums_bytes / 4));
+  KeepApart(k_, taken + round_ * sums_bytes);
 
   // Each warp looks after its own ring.
   policy_.emplace(EvictFirst(k_));

@@ -15,6 +15,7 @@
 #include "ptx_templates/tiles/column_image.h"
 #include "ptx_templates/tiles/row_sums.h"
 #include "ptx_templates/tiles/tile_mma.h"
+#include "ptx_templates/tiles/tile_ring.h"
 
 namespace ptxsmith {
 namespace {
@@ -127,6 +128,7 @@ void WideGemmTiles::Run() {
                                         SwizzledRows::kAlignment));
   extras_.emplace(k_.SharedArray<U8>("extras", plan_.per_slice * ExtrasBytes()));
   ring_.emplace(k_.SharedArray<U8>("ring", warps * slots_ * slot_bytes_));
+  KeepApart(k_, plan_.per_slice * (XBytes() + ExtrasBytes()) + warps * slots_ * slot_bytes_);
   full_.emplace(k_, "full", warps * slots_);
   x_full_.emplace(k_, "x_full", plan_.per_slice);
 

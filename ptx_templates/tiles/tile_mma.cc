@@ -243,16 +243,20 @@ class GroupSums : public RowSums {
 
   void AddChunk(uint32_t chunk, bool fresh,
                 absl::FunctionRef<Vec<U32, 4>(uint32_t step)> a) override {
-    // The fragments under way and those being made are all that registers have to hold.
-    if (chunks_.empty() && under_way_ == 2) {
+    // Registers hold the fragments of two chunks. Two or four chunks at a time take longer.
+    if (under_way_ == 2) {
       WgmmaWait(builder(), 1);
       under_way_ = 1;
     }
-    chunks_.push_back({chunk, fresh, a(2 * chunk), a(2 * chunk + 1)});
-    if (chunks_.size() == kChunksTogether) Start();
+    const Vec<U32, 4> first = a(2 * chunk), second = a(2 * chunk + 1);
+    const SwizzledRows rows(Rows(chunk / 2));
+    WgmmaFence(builder());
+    tile_.MultiplyAdd16(first, rows, chunk % 2 * 2, fresh ? !builder().True() : builder().True());
+    tile_.MultiplyAdd16(second, rows, chunk % 2 * 2 + 1, builder().True());
+    WgmmaCommit(builder());
+    ++under_way_;
   }
   void Finish() override {
-    if (!chunks_.empty()) Start();
     WgmmaWait(builder(), 0);
     under_way_ = 0;
   }
@@ -261,29 +265,8 @@ class GroupSums : public RowSums {
   }
 
  private:
-  static constexpr uint32_t kChunksTogether = 1;
-  struct Chunk {
-    uint32_t index;
-    bool fresh;
-    Vec<U32, 4> first, second;
-  };
-
-  void Start() {
-    WgmmaFence(builder());
-    for (const Chunk& c : chunks_) {
-      const SwizzledRows rows(Rows(c.index / 2));
-      const Pred add = c.fresh ? !builder().True() : builder().True();
-      tile_.MultiplyAdd16(c.first, rows, c.index % 2 * 2, add);
-      tile_.MultiplyAdd16(c.second, rows, c.index % 2 * 2 + 1, builder().True());
-    }
-    WgmmaCommit(builder());
-    chunks_.clear();
-    ++under_way_;
-  }
-
   WgmmaTile tile_;
-  std::vector<Chunk> chunks_;  // not started yet
-  uint32_t under_way_ = 0;
+  uint32_t under_way_ = 0;  // chunks
 };
 
 }  // namespace
