@@ -31,7 +31,7 @@ constexpr uint32_t kPositionsPerSplit = 256;
 constexpr uint32_t kMaxSplits = 32;
 
 // KiB of tiles under way on an SM; ptx_templates/README.md says what others gave.
-uint32_t RingFor(uint32_t columns) { return InRows(columns) ? 54 : 36; }
+uint32_t RingFor(uint32_t columns) { return InRows(columns) ? 48 : 36; }
 
 absl::Status Unsupported(absl::string_view what) {
   return absl::UnimplementedError(absl::StrCat("no batched kernels for this model: ", what));

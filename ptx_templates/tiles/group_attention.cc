@@ -27,6 +27,7 @@ constexpr uint32_t kKeyPad = 16;         // bytes after a key, so that lanes mee
 constexpr uint32_t kMaxWarps = 8;
 constexpr uint32_t kMaxStages = 4;
 constexpr uint32_t kStageRoom = 72 * 1024;  // so that three blocks fit on an SM
+constexpr uint32_t kFewBlocks = 128;        // no more than GPUs of sm_90 have SMs
 constexpr uint32_t kEight = 8;
 constexpr uint32_t kChains = 4;  // of additions, side by side
 
@@ -129,6 +130,9 @@ void GroupAttention::Run() {
   queries_.emplace(k_.SharedArray<F32>("queries", Heads() * dim));
   results_.emplace(k_.SharedArray<F32>("results", Heads() * dim));
   stages_.emplace(k_.SharedArray<U8>("stages", stage_count_ * StageBytes()));
+  if (spec_.heads / Heads() * spec_.splits * spec_.rows <= kFewBlocks) {
+    KeepApart(k_, stage_count_ * StageBytes());
+  }
   full_.emplace(k_, "full", stage_count_);
   empty_.emplace(k_, "empty", stage_count_);
   k_.If(k_.ThreadX() < stage_count_, [&] {
