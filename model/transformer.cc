@@ -26,7 +26,7 @@ uint32_t* Words(const HostBuffer& buffer) { return static_cast<uint32_t*>(buffer
 absl::StatusOr<std::unique_ptr<Transformer>> Transformer::Load(const GgufFile& file,
                                                                ModuleCache& cache,
                                                                const TransformerOptions& options) {
-  PTXSMITH_ASSIGN_OR_RETURN(const ModelConfig config, ModelConfig::FromGguf(file));
+  PTXSMITH_ASSIGN_OR_RETURN(const ModelConfig config, ModelConfig::FromGguf(file, options.context));
   if (options.context > config.context_length) {
     return absl::InvalidArgumentError(absl::StrCat("a context of ", options.context,
                                                    " positions; the model was trained for ",

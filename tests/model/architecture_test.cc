@@ -38,6 +38,7 @@ const Shape kShapes[] = {
     {"LlamaFusedQkv", {.fused_qkv = true}},
     {"LlamaSlidingWindow", {.window = 5}},
     {"LlamaYarn", {.yarn = true}},
+    {"LlamaLongrope", {.longrope = true}},
     {"Qwen2",
      {.architecture = "qwen2",
       .width = 160,

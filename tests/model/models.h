@@ -47,6 +47,7 @@ struct RandomModel {
   bool rope_factors = false;  // a tensor of rope_freqs
   bool fused_qkv = false;     // queries, keys and values in one tensor
   bool yarn = false;          // positions of four times the context
+  bool longrope = false;      // factors for up to 8 positions and for more
   uint32_t window = 0;        // what is 0 is left to the default of the architecture
   float attention_softcap = 0;
   float logit_softcap = 0;
