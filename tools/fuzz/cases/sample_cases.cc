@@ -191,10 +191,7 @@ void FitSlots(Spec& spec) {
 
 struct SampleFuzzer {
   using Spec = SampleSpec;
-  struct Sizes {
-    static constexpr absl::string_view kFamily = "sizes";
-    static constexpr auto kFields = Fields();
-  };
+  using Sizes = NoSizes;
   static void Fit(Spec& spec, Sizes&) { FitSlots(spec); }
   static CaseMaker Make(const Spec& spec, const Sizes&, Values values, uint64_t seed) {
     Rng rng(seed);
@@ -208,12 +205,7 @@ struct SampleFuzzer {
 
 struct PenalizeFuzzer {
   using Spec = PenalizeSpec;
-  struct Sizes {
-    uint32_t n = 1;
-
-    static constexpr absl::string_view kFamily = "sizes";
-    static constexpr auto kFields = Fields(Field("n", &Sizes::n, AtLeast(1), "tokens"));
-  };
+  using Sizes = ElementSizes;
   static void Fit(Spec& spec, Sizes&) { FitSlots(spec); }
   static CaseMaker Make(const Spec& spec, const Sizes& sizes, Values values, uint64_t seed) {
     return Penalize(spec, sizes.n, 1.0f + static_cast<float>(Rng(seed).Uniform()), values, seed);
