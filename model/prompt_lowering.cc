@@ -237,15 +237,8 @@ absl::Status PromptLowering::KeepWeights() {
 }
 
 absl::StatusOr<Step> PromptLowering::Lower(const StepShape& shape) {
-  if (shape.rows == 0 || shape.rows > parts_.io.rows()) {
-    return absl::InvalidArgumentError(
-        absl::StrCat("a step of ", shape.rows, " rows; there is room for 1 to ", parts_.io.rows()));
-  }
+  PTXSMITH_RETURN_IF_ERROR(CheckShape(parts_.io, shape, parts_.io.rows()));
   if (shape.exact) return Unsupported("rows with the bits they would have alone");
-  if (shape.logits == LogitRows::kAll && shape.rows > parts_.io.logit_rows()) {
-    return absl::InvalidArgumentError(absl::StrCat(
-        "logits of ", shape.rows, " rows; there is room for ", parts_.io.logit_rows()));
-  }
   if (shape.logits == LogitRows::kAll && shape.pick) return Unsupported("a choice for all rows");
   PromptStep step(*this, shape);
   PTXSMITH_RETURN_IF_ERROR(step.Embedding());

@@ -55,6 +55,20 @@ struct RandomModel {
 };
 GgufWriter Write(const RandomModel& model);
 
+// A model that every lowering takes, with biases and two types of weights.
+inline RandomModel Qwen2Model(uint32_t hidden = 256) {
+  return {.architecture = "qwen2",
+          .type = QuantType::kQ4K,
+          .embedding = QuantType::kQ6K,
+          .width = 256,
+          .hidden = hidden,
+          .heads = 4,
+          .kv_heads = 2,
+          .head_dim = 64,
+          .rope_dim = 64,
+          .seed = 3};
+}
+
 // The model of `file` with decoded weights. `file` may go away. Reads the metadata by itself: what
 // an architecture means is written down here a second time, to be compared with config.cc.
 absl::StatusOr<reference::Model> ReferenceModel(const GgufFile& file);
