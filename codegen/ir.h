@@ -68,7 +68,7 @@ struct Instr {
   std::string mnemonic;
   std::vector<RegId> dst;
   std::vector<Operand> src;
-  // Sizes of the brace lists that the sources are printed in; empty: every source alone.
+  // Sizes of the brace lists that the first sources are printed in; those after them stand alone.
   std::vector<uint8_t> groups;
   int64_t offset = 0;  // memory: bytes added to the address
   SourceLoc loc;
