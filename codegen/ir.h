@@ -83,8 +83,8 @@ struct Instr {
   uint32_t mnemonic = 0;  // index into Kernel::mnemonics; brackets have the empty one
   absl::InlinedVector<RegId, 4> dst;
   absl::InlinedVector<Operand, 3> src;
-  // Sizes of the brace lists that the sources are printed in, up to the first 0; none: every source
-  // alone.
+  // Sizes of the brace lists that the first sources are printed in, up to the first 0; those after
+  // them stand alone.
   std::array<uint8_t, 3> groups = {};
   int64_t offset = 0;  // memory: bytes added to the address
   SourceLoc loc;

@@ -288,6 +288,10 @@ class Printer {
       separator = ", ";
       first += size;
     }
+    if (first > 0 && first < src.size()) {
+      Put(separator);
+      PutAll(src.subspan(first));
+    }
     End(instr.loc);
   }
 

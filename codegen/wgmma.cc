@@ -1,5 +1,6 @@
 #include "codegen/wgmma.h"
 
+#include <iterator>
 #include <utility>
 
 #include "absl/strings/str_cat.h"
@@ -51,21 +52,34 @@ WgmmaTile::WgmmaTile(KernelBuilder& k, uint32_t columns, SourceLoc loc) {
   for (uint32_t i = 0; i < columns / 2; ++i) elements_.emplace_back(&k.recorder(), 0.0f);
 }
 
-void WgmmaTile::MultiplyAdd16(const SwizzledRows& a, const SwizzledRows& b, uint32_t i,
-                              const Pred& accumulate, SourceLoc loc) {
+void WgmmaTile::Emit(std::initializer_list<ir::Operand> a, const SwizzledRows& b, uint32_t i,
+                     const Pred& accumulate, SourceLoc loc) {
   Recorder* recorder = elements_[0].recorder();
-  const ir::Operand rows = a.Descriptor(i).ir();
-  const ir::Operand columns = b.Descriptor(i).ir();
-  // Neither A nor B is negated, and both have the products' dimension along their rows.
   ir::Instr instr = recorder->Make(
       ir::Op::kWarp,
-      absl::StrCat("wgmma.mma_async.sync.aligned.m64n", 2 * size(), "k16.f32.f16.f16"),
-      {rows, columns, accumulate.ir(), Recorder::Int(1), Recorder::Int(1), Recorder::Int(0),
-       Recorder::Int(0)},
-      loc);
+      absl::StrCat("wgmma.mma_async.sync.aligned.m64n", 2 * size(), "k16.f32.f16.f16"), a, loc);
   for (const Var<F32>& element : elements_) instr.dst.push_back(element.ir().reg);
+  // Neither A nor B is negated, and both have the products' dimension along their rows.
+  const ir::Operand rest[] = {b.Descriptor(i).ir(), accumulate.ir(), Recorder::Int(1),
+                              Recorder::Int(1), Recorder::Int(0)};
+  instr.src.insert(instr.src.end(), std::begin(rest), std::end(rest));
+  if (a.size() > 1) {
+    instr.groups[0] = static_cast<uint8_t>(a.size());
+  } else {
+    instr.src.push_back(Recorder::Int(0));
+  }
   instr.has_forced_uniformity = true;  // every lane gets a part of its own
   recorder->Append(std::move(instr));
+}
+
+void WgmmaTile::MultiplyAdd16(const SwizzledRows& a, const SwizzledRows& b, uint32_t i,
+                              const Pred& accumulate, SourceLoc loc) {
+  Emit({a.Descriptor(i).ir()}, b, i, accumulate, loc);
+}
+
+void WgmmaTile::MultiplyAdd16(const Vec<U32, 4>& a, const SwizzledRows& b, uint32_t i,
+                              const Pred& accumulate, SourceLoc loc) {
+  Emit({a[0].ir(), a[1].ir(), a[2].ir(), a[3].ir()}, b, i, accumulate, loc);
 }
 
 void WgmmaFence(KernelBuilder& k, SourceLoc loc) {

@@ -30,6 +30,9 @@ constexpr uint32_t kMinSplits = 2;  // with one, attention leaves nothing to joi
 constexpr uint32_t kMaxSplits = 32;
 constexpr uint32_t kAttentionWarps = 8;
 
+// KiB of tiles under way on an SM; ptx_templates/README.md says what others gave.
+uint32_t RingFor(uint32_t columns) { return InRows(columns) ? 54 : 36; }
+
 absl::Status Unsupported(absl::string_view what) {
   return absl::UnimplementedError(absl::StrCat("no batched kernels for this model: ", what));
 }
@@ -326,6 +329,7 @@ absl::Status BatchStep::Multiply(absl::string_view stage, const Product& product
                                  const Buffer& image) {
   GemmTilesSpec spec = product.spec;
   spec.columns = columns_;
+  spec.ring = RingFor(columns_);
   std::vector<Arg> args = {PartsOf(product), product.tiles};
   if (spec.n2 != 0) args.emplace_back(product.tiles2);
   args.emplace_back(ImageOf(image, spec.k));
