@@ -276,10 +276,6 @@ class Printer {
       PutVector(absl::Span<const ir::RegId>(instr.dst));
       separator = ", ";
     }
-    if (instr.groups[0] == 0 && !src.empty()) {
-      text_.Put(separator);
-      PutAll(src);
-    }
     size_t first = 0;
     for (const size_t size : instr.groups) {
       if (size == 0) break;
@@ -288,8 +284,8 @@ class Printer {
       separator = ", ";
       first += size;
     }
-    if (first > 0 && first < src.size()) {
-      Put(separator);
+    if (first < src.size()) {
+      text_.Put(separator);
       PutAll(src.subspan(first));
     }
     End(instr.loc);
