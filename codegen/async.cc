@@ -11,11 +11,7 @@ constexpr int kFirstAsync = 80;  // the sm that has cp.async
 
 void Append(Recorder* recorder, const char* mnemonic, std::initializer_list<ir::Operand> src,
             SourceLoc loc) {
-  ir::Instr instr;
-  instr.mnemonic = mnemonic;
-  instr.src.assign(src.begin(), src.end());
-  instr.loc = loc;
-  recorder->Append(std::move(instr));
+  recorder->Append(ir::Op::kPlain, mnemonic, src, loc);
 }
 
 // Where an instruction gives a value that nobody wants.
@@ -74,16 +70,15 @@ void CopyBulk(const InOut<U8>& to, const In<U8>& from, Operand<U32> bytes,
     recorder->Fail(index.loc, absl::StrCat("a bulk copy of a size only known to be a multiple of ",
                                            bytes.multiple_of, " bytes: must be one of 16"));
   }
-  ir::Instr instr;
-  instr.mnemonic = "cp.async.bulk.shared::cluster.global.mbarrier::complete_tx::bytes";
-  instr.src = {to.address().AsOperand(kBulkAlignment, index.loc),
-               from.address().AsOperand(kBulkAlignment, index.loc), bytes.ir,
-               barriers.Address(index)};
-  if (policy) {
-    instr.mnemonic += ".L2::cache_hint";
-    instr.src.push_back(policy->ir());
-  }
-  instr.loc = index.loc;
+  constexpr const char* kMnemonics[] = {
+      "cp.async.bulk.shared::cluster.global.mbarrier::complete_tx::bytes",
+      "cp.async.bulk.shared::cluster.global.mbarrier::complete_tx::bytes.L2::cache_hint"};
+  ir::Instr instr = recorder->Make(
+      ir::Op::kPlain, kMnemonics[policy.has_value()],
+      {to.address().AsOperand(kBulkAlignment, index.loc),
+       from.address().AsOperand(kBulkAlignment, index.loc), bytes.ir, barriers.Address(index)},
+      index.loc);
+  if (policy) instr.src.push_back(policy->ir());
   recorder->Append(std::move(instr));
 }
 

@@ -9,10 +9,12 @@
 #ifndef PTXSMITH_CODEGEN_IR_H_
 #define PTXSMITH_CODEGEN_IR_H_
 
+#include <array>
 #include <cstdint>
 #include <string>
 #include <vector>
 
+#include "absl/container/inlined_vector.h"
 #include "codegen/kernel_spec.h"
 #include "codegen/source_loc.h"
 #include "codegen/type.h"
@@ -38,11 +40,13 @@ struct Reg {
 struct Operand {
   enum Kind : uint8_t { kNone, kReg, kInt, kFloat, kText };
   Kind kind = kNone;
+  bool address = false;  // kReg: printed as [reg + bits], bits being signed bytes
   RegId reg = 0;
-  uint64_t bits = 0;           // kInt: the value, sign-extended; kFloat: the f32's bits
-  const char* text = nullptr;  // kText: a special register or symbol, static or owned by the kernel
+  union {
+    uint64_t bits = 0;  // kInt: the value, sign-extended; kFloat: the f32's bits; kReg: see address
+    const char* text;   // kText: a special register or symbol, static or owned by the kernel
+  };
   const Recorder* owner = nullptr;  // kReg: the kernel it belongs to
-  bool address = false;             // kReg: printed as [reg + bits], bits being signed bytes
 };
 
 enum class Op : uint8_t {
@@ -60,16 +64,28 @@ enum class Op : uint8_t {
   kEndRepeat,  // dst0: the same; src0: predicate, again while it holds
 };
 
+// A mnemonic of the kernel, and where it is used first. A kernel has a few dozen of them for
+// thousands of instructions.
+struct Mnemonic {
+  std::string text;
+  SourceLoc loc;
+};
+
+// The lists lie within the instruction while they have a usual length: separate blocks of memory
+// took most of the time of recording a kernel.
 struct Instr {
+  Instr() {}  // NOLINT(modernize-use-equals-default): that one has all bytes zeroed before
+
   Op op = Op::kPlain;
   bool guard = false;                  // kLoop: the body may run zero times
   bool has_forced_uniformity = false;  // `forced` replaces what the operands imply
   Uniformity forced = Uniformity::kLane;
-  std::string mnemonic;
-  std::vector<RegId> dst;
-  std::vector<Operand> src;
-  // Sizes of the brace lists that the sources are printed in; empty: every source alone.
-  std::vector<uint8_t> groups;
+  uint32_t mnemonic = 0;  // index into Kernel::mnemonics; brackets have the empty one
+  absl::InlinedVector<RegId, 4> dst;
+  absl::InlinedVector<Operand, 3> src;
+  // Sizes of the brace lists that the first sources are printed in, up to the first 0; those after
+  // them stand alone.
+  std::array<uint8_t, 3> groups = {};
   int64_t offset = 0;  // memory: bytes added to the address
   SourceLoc loc;
 };
@@ -91,6 +107,7 @@ struct Kernel {
   LaunchRule launch;
   std::vector<SharedArray> shared;
   std::vector<Reg> regs;
+  std::vector<Mnemonic> mnemonics;  // each once, in the order of their first use
   std::vector<Instr> body;
   Cost cost;
 };

@@ -168,40 +168,27 @@ Val<U32> KernelBuilder::GlobalThread(SourceLoc loc) {
 }
 
 void KernelBuilder::BeginIf(const Pred& p, SourceLoc loc) {
-  ir::Instr instr;
-  instr.op = ir::Op::kIf;
-  instr.src = {p.ir()};
-  instr.loc = loc;
-  recorder_.Append(std::move(instr));
+  recorder_.Append(ir::Op::kIf, "", {p.ir()}, loc);
   recorder_.OpenScope();
 }
 
 void KernelBuilder::BeginElse(SourceLoc loc) {
   recorder_.CloseScope();
-  ir::Instr instr;
-  instr.op = ir::Op::kElse;
-  instr.loc = loc;
-  recorder_.Append(std::move(instr));
+  recorder_.Append(ir::Op::kElse, "", {}, loc);
   recorder_.OpenScope();
 }
 
 void KernelBuilder::EndIf(SourceLoc loc) {
   recorder_.CloseScope();
-  ir::Instr instr;
-  instr.op = ir::Op::kEndIf;
-  instr.loc = loc;
-  recorder_.Append(std::move(instr));
+  recorder_.Append(ir::Op::kEndIf, "", {}, loc);
 }
 
 Val<U32> KernelBuilder::BeginLoop(const Operand<U32>& begin, const Operand<U32>& end, uint32_t step,
                                   bool guard, SourceLoc loc) {
   recorder_.OpenScope();
-  ir::Instr instr;
-  instr.op = ir::Op::kLoop;
+  ir::Instr instr = recorder_.Make(ir::Op::kLoop, "", {begin.ir, end.ir}, loc);
   instr.guard = guard;
   instr.dst = {recorder_.NewReg(RegClass::kB32), recorder_.NewReg(RegClass::kPred)};
-  instr.src = {begin.ir, end.ir};
-  instr.loc = loc;
   const ir::Operand i = recorder_.RegOperand(instr.dst[0]);
   recorder_.Append(std::move(instr));
   return Val<U32>(&recorder_, i, std::min(begin.multiple_of, MultipleOfConstant(step)));
@@ -209,21 +196,12 @@ Val<U32> KernelBuilder::BeginLoop(const Operand<U32>& begin, const Operand<U32>&
 
 void KernelBuilder::EndLoop(const Val<U32>& i, const Operand<U32>& end, uint32_t step,
                             SourceLoc loc) {
-  ir::Instr instr;
-  instr.op = ir::Op::kEndLoop;
-  instr.src = {i.ir(), Recorder::Int(step), end.ir};
-  instr.loc = loc;
-  recorder_.Append(std::move(instr));
+  recorder_.Append(ir::Op::kEndLoop, "", {i.ir(), Recorder::Int(step), end.ir}, loc);
   recorder_.CloseScope();
 }
 
 void KernelBuilder::Barrier(SourceLoc loc) {
-  ir::Instr instr;
-  instr.op = ir::Op::kBarrier;
-  instr.mnemonic = "bar.sync";
-  instr.src = {Recorder::Int(0)};
-  instr.loc = loc;
-  recorder_.Append(std::move(instr));
+  recorder_.Append(ir::Op::kBarrier, "bar.sync", {Recorder::Int(0)}, loc);
 }
 
 void KernelBuilder::NamedBarrier(uint32_t id, uint32_t threads, SourceLoc loc) {
@@ -231,21 +209,11 @@ void KernelBuilder::NamedBarrier(uint32_t id, uint32_t threads, SourceLoc loc) {
     recorder_.Fail(loc, absl::StrCat("barrier ", id, " of ", threads,
                                      " threads: ids are 1 to 15, threads whole warps"));
   }
-  ir::Instr instr;
-  instr.op = ir::Op::kWarp;
-  instr.mnemonic = "bar.sync";
-  instr.src = {Recorder::Int(id), Recorder::Int(threads)};
-  instr.loc = loc;
-  recorder_.Append(std::move(instr));
+  recorder_.Append(ir::Op::kWarp, "bar.sync", {Recorder::Int(id), Recorder::Int(threads)}, loc);
 }
 
 void KernelBuilder::WarpBarrier(SourceLoc loc) {
-  ir::Instr instr;
-  instr.op = ir::Op::kWarp;
-  instr.mnemonic = "bar.warp.sync";
-  instr.src = {Recorder::Int(0xffffffff)};
-  instr.loc = loc;
-  recorder_.Append(std::move(instr));
+  recorder_.Append(ir::Op::kWarp, "bar.warp.sync", {Recorder::Int(0xffffffff)}, loc);
 }
 
 void KernelBuilder::WaitForPredecessors(SourceLoc loc) { Plain("griddepcontrol.wait", loc); }
@@ -254,18 +222,13 @@ void KernelBuilder::LaunchDependents(SourceLoc loc) {
 }
 
 void KernelBuilder::Plain(const char* mnemonic, SourceLoc loc) {
-  ir::Instr instr;
-  instr.mnemonic = mnemonic;
-  instr.loc = loc;
-  recorder_.Append(std::move(instr));
+  recorder_.Append(ir::Op::kPlain, mnemonic, {}, loc);
 }
 
 ir::RegId KernelBuilder::BeginRepeat(SourceLoc loc) {
-  ir::Instr instr;
-  instr.op = ir::Op::kRepeat;
+  ir::Instr instr = recorder_.Make(ir::Op::kRepeat, "", {}, loc);
   const ir::RegId condition = recorder_.NewReg(RegClass::kPred);
   instr.dst = {condition};
-  instr.loc = loc;
   recorder_.Append(std::move(instr));
   recorder_.OpenScope();
   return condition;
@@ -273,11 +236,8 @@ ir::RegId KernelBuilder::BeginRepeat(SourceLoc loc) {
 
 void KernelBuilder::EndRepeat(ir::RegId condition, const Pred& again, SourceLoc loc) {
   if (again.constant().value_or(false)) recorder_.Fail(loc, "Repeat never ends");
-  ir::Instr instr;
-  instr.op = ir::Op::kEndRepeat;
+  ir::Instr instr = recorder_.Make(ir::Op::kEndRepeat, "", {again.ir()}, loc);
   instr.dst = {condition};
-  instr.src = {again.ir()};
-  instr.loc = loc;
   recorder_.Append(std::move(instr));
   recorder_.CloseScope();
 }
@@ -285,18 +245,19 @@ void KernelBuilder::EndRepeat(ir::RegId condition, const Pred& again, SourceLoc 
 absl::StatusOr<KernelSpec> KernelBuilder::Finish() && {
   if (!launched_) recorder_.Fail(SourceLoc::Here(), "Launch was not called");
   const ir::Kernel& kernel = recorder_.kernel();
+  std::vector<bool> read(kernel.regs.size());
+  for (const ir::Instr& instr : kernel.body) {
+    for (const ir::Operand& operand : instr.src) {
+      if (operand.kind == ir::Operand::kReg) read[operand.reg] = true;
+    }
+  }
   for (size_t i = 0; i < kernel.params.size() && i < param_regs_.size(); ++i) {
-    const auto uses = [&](const ir::Instr& instr) {
-      return std::any_of(instr.src.begin(), instr.src.end(), [&](const ir::Operand& operand) {
-        return operand.kind == ir::Operand::kReg && operand.reg == param_regs_[i];
-      });
-    };
     // A size may serve the geometry alone.
     const auto& grid = kernel.launch.grid;
     const bool sizes_grid = std::any_of(grid.begin(), grid.end(), [&](const SizeExpr& blocks) {
       return blocks.Uses(static_cast<uint32_t>(i));
     });
-    if (!sizes_grid && std::none_of(kernel.body.begin(), kernel.body.end(), uses)) {
+    if (!sizes_grid && !read[param_regs_[i]]) {
       recorder_.Fail(param_locs_[i],
                      absl::StrCat("parameter '", kernel.params[i].name, "' is never used"));
     }

@@ -123,16 +123,8 @@ Val<U32> PackE4M3x4(const Vec<F32, 4>& v, SourceLoc loc) {
     return recorder->Emit(RegClass::kB16, "cvt.rn.satfinite.e4m3x2.f32",
                           {v[low + 1].ir(), v[low].ir()}, loc);
   };
-  ir::Instr join;
-  join.mnemonic = "mov.b32";
-  join.dst = {recorder->NewReg(RegClass::kB32)};
   const ir::Operand low = pair(0);
-  join.src = {low, pair(2)};
-  join.groups = {2};
-  join.loc = loc;
-  const ir::RegId word = join.dst[0];
-  recorder->Append(std::move(join));
-  return {recorder, recorder->RegOperand(word)};
+  return JoinHalves(recorder, low, pair(2), loc);
 }
 
 }  // namespace ptxsmith

@@ -7,8 +7,9 @@ namespace {
 
 const char* SpaceName(Space space) { return space == Space::kGlobal ? "global" : "shared"; }
 
-std::string VectorSuffix(size_t count) {
-  return count == 1 ? std::string(".") : absl::StrCat(".v", count, ".");
+const char* VectorText(size_t count) {
+  constexpr const char* kTexts[] = {".", ".v2.", "", ".v4."};
+  return kTexts[count - 1];
 }
 
 // Accesses are naturally aligned: to all their bytes.
@@ -68,19 +69,17 @@ Address Address::Plus(const Operand<U32>& index, uint32_t stride) const {
   return moved;
 }
 
-std::vector<ir::RegId> Address::Load(RegClass cls, const char* suffix, uint32_t elem_bytes,
-                                     uint32_t count, MemoryOrder order, SourceLoc loc) const {
+Address::Loaded Address::Load(RegClass cls, const char* suffix, uint32_t elem_bytes, uint32_t count,
+                              MemoryOrder order, SourceLoc loc) const {
   CheckAlignment(*this, elem_bytes * count, loc);
   CheckOrder(*this, order, MemoryOrder::kRelease, loc);
-  ir::Instr instr;
-  instr.op = ir::Op::kLoad;
-  instr.mnemonic = absl::StrCat("ld.", OrderText(order), SpaceName(space), constant ? ".nc" : "",
-                                VectorSuffix(count), suffix);
+  ir::Instr instr = recorder->Make(ir::Op::kLoad,
+                                   absl::StrCat("ld.", OrderText(order), SpaceName(space),
+                                                constant ? ".nc" : "", VectorText(count), suffix),
+                                   {base}, loc);
   for (uint32_t i = 0; i < count; ++i) instr.dst.push_back(recorder->NewReg(cls));
-  instr.src = {base};
   instr.offset = offset;
-  instr.loc = loc;
-  std::vector<ir::RegId> dst = instr.dst;
+  const Loaded dst = instr.dst;
   recorder->Append(std::move(instr));
   return dst;
 }
@@ -89,14 +88,12 @@ void Address::Store(const char* suffix, uint32_t elem_bytes, absl::Span<const ir
                     MemoryOrder order, SourceLoc loc) const {
   CheckAlignment(*this, elem_bytes * static_cast<uint32_t>(values.size()), loc);
   CheckOrder(*this, order, MemoryOrder::kAcquire, loc);
-  ir::Instr instr;
-  instr.op = ir::Op::kStore;
-  instr.mnemonic =
-      absl::StrCat("st.", OrderText(order), SpaceName(space), VectorSuffix(values.size()), suffix);
-  instr.src = {base};
+  ir::Instr instr = recorder->Make(
+      ir::Op::kStore,
+      absl::StrCat("st.", OrderText(order), SpaceName(space), VectorText(values.size()), suffix),
+      {base}, loc);
   instr.src.insert(instr.src.end(), values.begin(), values.end());
   instr.offset = offset;
-  instr.loc = loc;
   recorder->Append(std::move(instr));
 }
 

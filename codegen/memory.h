@@ -15,8 +15,8 @@
 #include <algorithm>
 #include <cstdint>
 #include <string>
-#include <vector>
 
+#include "absl/container/inlined_vector.h"
 #include "absl/strings/str_cat.h"
 #include "codegen/val.h"
 
@@ -42,8 +42,9 @@ struct Address {
   // `index` elements of `stride` bytes further on.
   Address Plus(const Operand<U32>& index, uint32_t stride) const;
   // Loads `count` registers of `elem_bytes` each; `suffix` is that of one element ("f32").
-  std::vector<ir::RegId> Load(RegClass cls, const char* suffix, uint32_t elem_bytes, uint32_t count,
-                              MemoryOrder order, SourceLoc loc) const;
+  using Loaded = absl::InlinedVector<ir::RegId, 4>;  // as many as a vector has elements
+  Loaded Load(RegClass cls, const char* suffix, uint32_t elem_bytes, uint32_t count,
+              MemoryOrder order, SourceLoc loc) const;
   void Store(const char* suffix, uint32_t elem_bytes, absl::Span<const ir::Operand> values,
              MemoryOrder order, SourceLoc loc) const;
   // As an operand of other instructions: [base + offset], known to be aligned to `bytes`.

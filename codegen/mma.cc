@@ -1,24 +1,20 @@
 #include "codegen/mma.h"
 
 #include <utility>
-#include <vector>
 
 namespace ptxsmith {
 
 void MmaTile::Emit(const char* mnemonic, std::initializer_list<ir::Operand> a,
                    std::initializer_list<ir::Operand> b, SourceLoc loc) {
-  ir::Instr instr;
-  instr.op = ir::Op::kWarp;
-  instr.mnemonic = mnemonic;
-  instr.src = a;
+  Recorder* recorder = elements_[0].recorder();
+  ir::Instr instr = recorder->Make(ir::Op::kWarp, mnemonic, a, loc);
   instr.src.insert(instr.src.end(), b);
   for (const Var<F32>& element : elements_) {
     instr.dst.push_back(element.ir().reg);
     instr.src.push_back(element.ir());
   }
   instr.groups = {static_cast<uint8_t>(a.size()), static_cast<uint8_t>(b.size()), 4};
-  instr.loc = loc;
-  elements_[0].recorder()->Append(std::move(instr));
+  recorder->Append(std::move(instr));
 }
 
 void MmaTile::MultiplyAdd16(const Vec<U32, 4>& a, const Vec<U32, 2>& b, SourceLoc loc) {
@@ -38,15 +34,13 @@ Vec<U32, 4> LoadMatrices(const InOut<F16>& row, bool transposed, SourceLoc loc) 
   if (row.address().space != Space::kShared) {
     recorder->Fail(loc, "matrices are loaded from shared memory");
   }
-  ir::Instr instr;
-  instr.op = ir::Op::kWarp;
-  instr.mnemonic = transposed ? "ldmatrix.sync.aligned.m8n8.x4.trans.shared.b16"
-                              : "ldmatrix.sync.aligned.m8n8.x4.shared.b16";
-  instr.src = {row.address().AsOperand(kRowBytes, loc)};
+  const char* const mnemonic = transposed ? "ldmatrix.sync.aligned.m8n8.x4.trans.shared.b16"
+                                          : "ldmatrix.sync.aligned.m8n8.x4.shared.b16";
+  ir::Instr instr =
+      recorder->Make(ir::Op::kWarp, mnemonic, {row.address().AsOperand(kRowBytes, loc)}, loc);
   instr.has_forced_uniformity = true;  // every lane gets a part of its own
   for (int i = 0; i < 4; ++i) instr.dst.push_back(recorder->NewReg(RegClass::kB32));
-  instr.loc = loc;
-  const std::vector<ir::RegId> regs = instr.dst;
+  const auto regs = instr.dst;
   recorder->Append(std::move(instr));
   return MakeVec<4>([&](size_t i) { return Val<U32>(recorder, recorder->RegOperand(regs[i])); });
 }

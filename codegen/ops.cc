@@ -4,15 +4,22 @@ namespace ptxsmith {
 
 Vec<F32, 2> UnpackHalf2(const Val<U32>& word, SourceLoc loc) {
   Recorder* recorder = word.recorder();
-  ir::Instr split;
-  split.mnemonic = "mov.b32";
+  ir::Instr split = recorder->Make(ir::Op::kPlain, "mov.b32", {word.ir()}, loc);
   split.dst = {recorder->NewReg(RegClass::kB16), recorder->NewReg(RegClass::kB16)};
-  split.src = {word.ir()};
-  split.loc = loc;
   const auto halves = split.dst;
   recorder->Append(std::move(split));
   return MakeVec<2>(
       [&](size_t i) { return ToF32(Val<F16>(recorder, recorder->RegOperand(halves[i])), loc); });
+}
+
+Val<U32> JoinHalves(Recorder* recorder, const ir::Operand& low, const ir::Operand& high,
+                    SourceLoc loc) {
+  ir::Instr join = recorder->Make(ir::Op::kPlain, "mov.b32", {low, high}, loc);
+  const ir::RegId word = recorder->NewReg(RegClass::kB32);
+  join.dst = {word};
+  join.groups = {2};
+  recorder->Append(std::move(join));
+  return {recorder, recorder->RegOperand(word)};
 }
 
 Val<U32> PackHalf2(const Val<F32>& low, const Val<F32>& high, SourceLoc loc) {
@@ -21,15 +28,8 @@ Val<U32> PackHalf2(const Val<F32>& low, const Val<F32>& high, SourceLoc loc) {
     return {recorder,
             recorder->Emit(RegClass::kB32, "cvt.rn.f16x2.f32", {high.ir(), low.ir()}, loc)};
   }
-  ir::Instr join;
-  join.mnemonic = "mov.b32";
-  join.dst = {recorder->NewReg(RegClass::kB32)};
-  join.src = {ToF16(low, loc).ir(), ToF16(high, loc).ir()};
-  join.groups = {2};
-  join.loc = loc;
-  const ir::RegId word = join.dst[0];
-  recorder->Append(std::move(join));
-  return {recorder, recorder->RegOperand(word)};
+  const ir::Operand first = ToF16(low, loc).ir();
+  return JoinHalves(recorder, first, ToF16(high, loc).ir(), loc);
 }
 
 // Operations on pairs of f16 take no literals.

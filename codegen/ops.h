@@ -72,6 +72,10 @@ inline Val<F16> ToF16(Operand<F32> a, SourceLoc loc = SourceLoc::Here()) {
   return {a.recorder, a.recorder->Emit(RegClass::kB16, "cvt.rn.f16.f32", {a.ir}, loc)};
 }
 
+// The word of two registers of 16 bits, `low` in the low half: mov.b32
+Val<U32> JoinHalves(Recorder* recorder, const ir::Operand& low, const ir::Operand& high,
+                    SourceLoc loc);
+
 // Both rounded to nearest even, `low` in the low half. From sm_80 on cvt.rn.f16x2.f32, before it
 // cvt.rn.f16.f32 twice and mov.b32.
 Val<U32> PackHalf2(const Val<F32>& low, const Val<F32>& high, SourceLoc loc = SourceLoc::Here());

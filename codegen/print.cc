@@ -9,6 +9,7 @@
 #include "absl/strings/str_format.h"
 #include "absl/strings/str_join.h"
 #include "codegen/negotiate.h"
+#include "codegen/text_buffer.h"
 
 namespace ptxsmith {
 namespace {
@@ -18,8 +19,8 @@ using ir::Op;
 constexpr char kDynamicShared[] = "dynamic_shared";
 
 struct RegFile {
-  const char* declared;  // type in the .reg directive
-  const char* prefix;
+  absl::string_view declared;  // type in the .reg directive
+  absl::string_view prefix;
 };
 
 constexpr RegFile kRegFiles[kRegClasses] = {
@@ -33,13 +34,12 @@ class Printer {
     PlanShared();
     NeedVersion();
     Header();
-    constexpr size_t kUsualLine = 40;  // bytes
-    spec_.ptx.reserve(spec_.ptx.size() + kernel_.body.size() * kUsualLine);
     spec_.lines.reserve(spec_.lines.size() + kernel_.body.size());
     for (const ir::Instr& instr : kernel_.body) Instruction(instr);
     Line("\tret;", {});
     Line("}", {});
 
+    spec_.ptx = text_.Take();
     spec_.key = kernel_.key;
     spec_.entry = kernel_.entry;
     spec_.target = kernel_.target;
@@ -51,14 +51,15 @@ class Printer {
 
  private:
   void Line(absl::string_view text, SourceLoc loc) {
-    absl::StrAppend(&spec_.ptx, text, "\n");
+    text_.Put(text);
+    text_.Put('\n');
     spec_.lines.push_back(loc);
   }
 
   void NeedVersion() {
     std::vector<absl::string_view> mnemonics;
-    mnemonics.reserve(kernel_.body.size());
-    for (const ir::Instr& instr : kernel_.body) mnemonics.push_back(instr.mnemonic);
+    mnemonics.reserve(kernel_.mnemonics.size());
+    for (const ir::Mnemonic& mnemonic : kernel_.mnemonics) mnemonics.push_back(mnemonic.text);
     NeededVersion needed = LeastVersion(kernel_.target, mnemonics);
     spec_.version = needed.version;
     spec_.version_needed_by = std::move(needed.needed_by);
@@ -123,17 +124,14 @@ class Printer {
     Line("", {});
   }
 
-  // What stands between Begin and End is appended piece by piece: temporary strings took half of
-  // the time of making a text.
-  void Begin(absl::string_view mnemonic) { absl::StrAppend(&spec_.ptx, "\t", mnemonic); }
-  void End(SourceLoc loc) {
-    spec_.ptx.append(";\n");
-    spec_.lines.push_back(loc);
+  void Begin(absl::string_view mnemonic) {
+    text_.Put('\t');
+    text_.Put(mnemonic);
   }
-
-  template <class... Pieces>
-  void Put(const Pieces&... pieces) {
-    absl::StrAppend(&spec_.ptx, pieces...);
+  void Begin(const ir::Instr& instr) { Begin(kernel_.mnemonics[instr.mnemonic].text); }
+  void End(SourceLoc loc) {
+    text_.Put(";\n");
+    spec_.lines.push_back(loc);
   }
 
   void Put(const ir::Operand& operand) {
@@ -143,20 +141,23 @@ class Printer {
         return PutReg(operand.reg);
       case ir::Operand::kFloat:
         // The bits, so that no decimal conversion stands between the C++ value and the kernel's.
-        absl::StrAppendFormat(&spec_.ptx, "0f%08X", static_cast<uint32_t>(operand.bits));
+        text_.Put(absl::StrFormat("0f%08X", static_cast<uint32_t>(operand.bits)));
         return;
       case ir::Operand::kInt: {
         const int64_t value = static_cast<int64_t>(operand.bits);
-        return value > 0xffff ? Put("0x", absl::Hex(operand.bits)) : Put(value);
+        if (value <= 0xffff) return text_.PutNumber(value);
+        text_.Put("0x");
+        return text_.PutNumber(operand.bits, 16);
       }
       default:
-        return Put(PlaceOf(operand.text));
+        return text_.Put(PlaceOf(operand.text));
     }
   }
 
   void PutReg(ir::RegId id) {
     const ir::Reg& reg = kernel_.regs[id];
-    Put(kRegFiles[static_cast<int>(reg.cls)].prefix, reg.number);
+    text_.Put(kRegFiles[static_cast<int>(reg.cls)].prefix);
+    text_.PutNumber(reg.number);
   }
 
   // What a symbol is called once it is known where shared memory lies.
@@ -171,10 +172,11 @@ class Printer {
 
   void PutAddress(ir::Operand base, int64_t offset) {
     base.address = false;
-    Put("[");
+    text_.Put('[');
     Put(base);
-    if (offset != 0) Put(offset > 0 ? "+" : "", offset);
-    Put("]");
+    if (offset > 0) text_.Put('+');
+    if (offset != 0) text_.PutNumber(offset);
+    text_.Put(']');
   }
 
   void PutItem(ir::RegId id) { PutReg(id); }
@@ -182,15 +184,15 @@ class Printer {
   template <class Item>
   void PutAll(absl::Span<const Item> items) {
     for (size_t i = 0; i < items.size(); ++i) {
-      if (i > 0) Put(", ");
+      if (i > 0) text_.Put(", ");
       PutItem(items[i]);
     }
   }
   template <class Item>
   void PutGroup(absl::Span<const Item> items) {
-    Put("{");
+    text_.Put('{');
     PutAll(items);
-    Put("}");
+    text_.Put('}');
   }
   // Braces only where there are several.
   template <class Item>
@@ -199,18 +201,25 @@ class Printer {
   }
 
   void Label(absl::string_view kind, uint32_t label, SourceLoc loc) {
-    Put("$", kind, "_", label, ":\n");
+    text_.Put('$');
+    text_.Put(kind);
+    text_.Put('_');
+    text_.PutNumber(label);
+    text_.Put(":\n");
     spec_.lines.push_back(loc);
   }
   void Branch(absl::string_view kind, uint32_t label, SourceLoc loc) {
-    Put("bra $", kind, "_", label);
+    text_.Put("bra $");
+    text_.Put(kind);
+    text_.Put('_');
+    text_.PutNumber(label);
     End(loc);
   }
   void Branch(absl::string_view unless, const ir::Operand& condition, absl::string_view kind,
               uint32_t label, SourceLoc loc) {
     Begin(unless);
     Put(condition);
-    Put(" ");
+    text_.Put(" ");
     Branch(kind, label, loc);
   }
 
@@ -219,17 +228,17 @@ class Printer {
     const absl::Span<const ir::Operand> src(instr.src);
     switch (instr.op) {
       case Op::kLoad:
-        Begin(instr.mnemonic);
-        Put(" ");
+        Begin(instr);
+        text_.Put(' ');
         PutVector(dst);
-        Put(", ");
+        text_.Put(", ");
         PutAddress(src[0], instr.offset);
         return End(instr.loc);
       case Op::kStore:
-        Begin(instr.mnemonic);
-        Put(" ");
+        Begin(instr);
+        text_.Put(' ');
         PutAddress(src[0], instr.offset);
-        Put(", ");
+        text_.Put(", ");
         PutVector(src.subspan(1));
         return End(instr.loc);
       case Op::kIf:
@@ -260,23 +269,24 @@ class Printer {
 
   void Plain(const ir::Instr& instr) {
     const absl::Span<const ir::Operand> src(instr.src);
-    Begin(instr.mnemonic);
+    Begin(instr);
     absl::string_view separator = " ";
     if (!instr.dst.empty()) {
-      Put(separator);
+      text_.Put(separator);
       PutVector(absl::Span<const ir::RegId>(instr.dst));
       separator = ", ";
     }
-    if (instr.groups.empty() && !src.empty()) {
-      Put(separator);
-      PutAll(src);
-    }
     size_t first = 0;
     for (const size_t size : instr.groups) {
-      Put(separator);
+      if (size == 0) break;
+      text_.Put(separator);
       PutGroup(src.subspan(first, size));
       separator = ", ";
       first += size;
+    }
+    if (first < src.size()) {
+      text_.Put(separator);
+      PutAll(src.subspan(first));
     }
     End(instr.loc);
   }
@@ -285,7 +295,7 @@ class Printer {
   void Three(absl::string_view mnemonic, const ir::Operand& a, const ir::Operand& b,
              const ir::Operand& c, SourceLoc loc) {
     Begin(mnemonic);
-    Put(" ");
+    text_.Put(" ");
     PutAll(absl::Span<const ir::Operand>({a, b, c}));
     End(loc);
   }
@@ -330,6 +340,7 @@ class Printer {
   };
 
   const ir::Kernel& kernel_;
+  TextBuffer text_;
   KernelSpec spec_;
   std::vector<std::pair<std::string, std::string>> shared_;  // name, place in the dynamic block
   uint32_t shared_alignment_ = ir::kSharedAlignment;

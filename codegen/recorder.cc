@@ -7,6 +7,13 @@
 
 namespace ptxsmith {
 
+Recorder::Recorder(ir::Kernel kernel) : kernel_(std::move(kernel)) {
+  regions_.push_back(0);
+  constexpr size_t kUsualLength = 1024;  // instructions
+  kernel_.body.reserve(kUsualLength);
+  kernel_.regs.reserve(kUsualLength);
+}
+
 void Recorder::Fail(SourceLoc loc, absl::string_view message) {
   if (!status_.ok()) return;
   status_ = absl::InvalidArgumentError(
@@ -22,36 +29,65 @@ bool Recorder::Visible(uint32_t region) const {
   return std::find(regions_.begin(), regions_.end(), region) != regions_.end();
 }
 
-void Recorder::Append(ir::Instr instr) {
-  if (instr.loc.line == 0 && !kernel_.body.empty()) instr.loc = kernel_.body.back().loc;
-  for (const ir::Operand& operand : instr.src) {
+uint32_t Recorder::MnemonicId(absl::string_view mnemonic, SourceLoc loc) {
+  const auto [known, is_new] =
+      mnemonics_.try_emplace(mnemonic, static_cast<uint32_t>(kernel_.mnemonics.size()));
+  if (is_new) kernel_.mnemonics.push_back({known->first, loc});
+  return known->second;
+}
+
+void Recorder::CheckSources(absl::Span<const ir::Operand> src, SourceLoc loc) {
+  for (const ir::Operand& operand : src) {
     if (operand.kind != ir::Operand::kReg) continue;
     if (operand.owner != this) {
-      Fail(instr.loc, "values of two kernels are mixed");
+      Fail(loc, "values of two kernels are mixed");
     } else if (!Visible(kernel_.regs[operand.reg].region)) {
-      Fail(instr.loc, "a value is used outside the If or For it was made in");
+      Fail(loc, "a value is used outside the If or For it was made in");
     }
   }
+}
+
+ir::Instr Recorder::Make(ir::Op op, absl::string_view mnemonic,
+                         std::initializer_list<ir::Operand> src, SourceLoc loc) {
+  if (loc.line == 0 && !kernel_.body.empty()) loc = kernel_.body.back().loc;
+  ir::Instr instr;
+  instr.op = op;
+  instr.mnemonic = MnemonicId(mnemonic, loc);
+  instr.src = src;
+  instr.loc = loc;
+  return instr;
+}
+
+void Recorder::Append(ir::Instr&& instr) {
+  CheckSources(instr.src, instr.loc);
   kernel_.body.push_back(std::move(instr));
 }
 
-ir::Operand Recorder::Emit(RegClass cls, std::string mnemonic,
-                           std::initializer_list<ir::Operand> src, SourceLoc loc, ir::Op op) {
-  ir::Instr instr;
+// As above, without an instruction that is moved: most come this way.
+void Recorder::Append(ir::Op op, absl::string_view mnemonic, std::initializer_list<ir::Operand> src,
+                      SourceLoc loc, std::optional<ir::RegId> dst) {
+  if (loc.line == 0 && !kernel_.body.empty()) loc = kernel_.body.back().loc;
+  CheckSources(src, loc);
+  ir::Instr& instr = kernel_.body.emplace_back();
   instr.op = op;
-  instr.mnemonic = std::move(mnemonic);
-  const ir::RegId dst = NewReg(cls);
-  instr.dst = {dst};
-  instr.src.assign(src.begin(), src.end());
+  instr.mnemonic = MnemonicId(mnemonic, loc);
+  if (dst) instr.dst.push_back(*dst);
+  instr.src = src;
   instr.loc = loc;
-  Append(std::move(instr));
+}
+
+ir::Operand Recorder::Emit(RegClass cls, absl::string_view mnemonic,
+                           std::initializer_list<ir::Operand> src, SourceLoc loc, ir::Op op) {
+  const ir::RegId dst = NewReg(cls);
+  Append(op, mnemonic, src, loc, dst);
   return RegOperand(dst);
 }
 
-ir::Operand Recorder::EmitUniform(ir::Uniformity uniformity, RegClass cls, std::string mnemonic,
+ir::Operand Recorder::EmitUniform(ir::Uniformity uniformity, RegClass cls,
+                                  absl::string_view mnemonic,
                                   std::initializer_list<ir::Operand> src, SourceLoc loc,
                                   ir::Op op) {
-  const ir::Operand dst = Emit(cls, std::move(mnemonic), src, loc, op);
+  const ir::Operand dst = Emit(cls, mnemonic, src, loc, op);
   kernel_.body.back().has_forced_uniformity = true;
   kernel_.body.back().forced = uniformity;
   return dst;

@@ -9,18 +9,21 @@
 #include <bit>
 #include <deque>
 #include <initializer_list>
+#include <optional>
 #include <string>
 #include <vector>
 
+#include "absl/container/flat_hash_map.h"
 #include "absl/status/status.h"
 #include "absl/strings/string_view.h"
+#include "absl/types/span.h"
 #include "codegen/ir.h"
 
 namespace ptxsmith {
 
 class Recorder {
  public:
-  explicit Recorder(ir::Kernel kernel) : kernel_(std::move(kernel)) { regions_.push_back(0); }
+  explicit Recorder(ir::Kernel kernel);
   Recorder(const Recorder&) = delete;
   Recorder& operator=(const Recorder&) = delete;
 
@@ -32,15 +35,21 @@ class Recorder {
 
   ir::RegId NewReg(RegClass cls, bool is_mutable = false);
 
-  // Appends after checking that every source is of this kernel and visible here. An instruction
-  // without a place, from an operator that cannot take one, is given that of its predecessor.
-  void Append(ir::Instr instr);
+  // An instruction of this kernel, to be completed and appended. One without a place, from an
+  // operator that cannot take one, is given that of its predecessor.
+  ir::Instr Make(ir::Op op, absl::string_view mnemonic, std::initializer_list<ir::Operand> src,
+                 SourceLoc loc);
+  // Appends after checking that every source is of this kernel and visible here.
+  void Append(ir::Instr&& instr);
+  // Both, with a destination or without.
+  void Append(ir::Op op, absl::string_view mnemonic, std::initializer_list<ir::Operand> src,
+              SourceLoc loc, std::optional<ir::RegId> dst = std::nullopt);
 
   // dst = mnemonic src...; a fresh register of the class.
-  ir::Operand Emit(RegClass cls, std::string mnemonic, std::initializer_list<ir::Operand> src,
+  ir::Operand Emit(RegClass cls, absl::string_view mnemonic, std::initializer_list<ir::Operand> src,
                    SourceLoc loc, ir::Op op = ir::Op::kPlain);
   // The same with a uniformity the operands do not show (lane sums are equal in all lanes, say).
-  ir::Operand EmitUniform(ir::Uniformity uniformity, RegClass cls, std::string mnemonic,
+  ir::Operand EmitUniform(ir::Uniformity uniformity, RegClass cls, absl::string_view mnemonic,
                           std::initializer_list<ir::Operand> src, SourceLoc loc,
                           ir::Op op = ir::Op::kPlain);
 
@@ -51,21 +60,26 @@ class Recorder {
   // Text that lives as long as the kernel's record.
   const char* Intern(std::string text);
 
-  ir::Operand RegOperand(ir::RegId reg) const { return {ir::Operand::kReg, reg, 0, nullptr, this}; }
-  static ir::Operand Int(uint64_t value) { return {ir::Operand::kInt, 0, value, nullptr}; }
-  static ir::Operand Float(float value) {
-    return {ir::Operand::kFloat, 0, std::bit_cast<uint32_t>(value), nullptr};
+  ir::Operand RegOperand(ir::RegId reg) const {
+    return {.kind = ir::Operand::kReg, .reg = reg, .owner = this};
   }
-  static ir::Operand Text(const char* text) { return {ir::Operand::kText, 0, 0, text}; }
+  static ir::Operand Int(uint64_t value) { return {.kind = ir::Operand::kInt, .bits = value}; }
+  static ir::Operand Float(float value) {
+    return {.kind = ir::Operand::kFloat, .bits = std::bit_cast<uint32_t>(value)};
+  }
+  static ir::Operand Text(const char* text) { return {.kind = ir::Operand::kText, .text = text}; }
 
  private:
+  uint32_t MnemonicId(absl::string_view mnemonic, SourceLoc loc);
   bool Visible(uint32_t region) const;
+  void CheckSources(absl::Span<const ir::Operand> src, SourceLoc loc);
 
   ir::Kernel kernel_;
   absl::Status status_;
   std::vector<uint32_t> regions_;  // open scopes, outermost first
   uint32_t next_region_ = 1;
   uint32_t next_number_[kRegClasses] = {};
+  absl::flat_hash_map<std::string, uint32_t> mnemonics_;  // where it is in kernel_.mnemonics
   std::deque<std::string> texts_;
 };
 

@@ -37,7 +37,8 @@ struct TypeTraits;
     using Reg = REG;                                             \
     static constexpr ElemType kElem = ElemType::ELEM;            \
     static constexpr RegClass kClass = RegClass::CLASS;          \
-    static constexpr const char* kOp = OP;   /* add.u32 */       \
+    static constexpr const char* kOp = OP; /* add.u32 */         \
+    static constexpr const char* kMove = "mov." OP;              \
     static constexpr const char* kMem = MEM; /* ld.global.b16 */ \
   };
 

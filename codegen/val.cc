@@ -129,46 +129,31 @@ bool FoldCompare(Compare compare, uint64_t a, uint64_t b) {
   }
 }
 
+// By BinaryOp and Compare. As in C++, a NaN is unequal to everything: the float form of != is the
+// unordered one.
 template <class T>
-std::string Mnemonic(BinaryOp op) {
-  const char* type = TypeTraits<T>::kOp;
-  const char* bits = std::same_as<T, U64> ? "b64" : "b32";
-  const bool is_float = std::same_as<T, F32>;
-  switch (op) {
-    case BinaryOp::kAdd:
-      return absl::StrCat("add.", is_float ? "rn." : "", type);
-    case BinaryOp::kSub:
-      return absl::StrCat("sub.", is_float ? "rn." : "", type);
-    case BinaryOp::kMul:
-      return absl::StrCat("mul.", is_float ? "rn." : "lo.", type);
-    case BinaryOp::kDiv:
-      return absl::StrCat("div.", is_float ? "rn." : "", type);
-    case BinaryOp::kRem:
-      return absl::StrCat("rem.", type);
-    case BinaryOp::kAnd:
-      return absl::StrCat("and.", bits);
-    case BinaryOp::kOr:
-      return absl::StrCat("or.", bits);
-    case BinaryOp::kXor:
-      return absl::StrCat("xor.", bits);
-    case BinaryOp::kShl:
-      return absl::StrCat("shl.", bits);
-    case BinaryOp::kShr:
-      return absl::StrCat("shr.", type);
-    case BinaryOp::kMin:
-      return absl::StrCat("min.", type);
-    case BinaryOp::kMax:
-      return absl::StrCat("max.", type);
-  }
-  return "";
-}
+constexpr const char* kBinaryNames[12] = {};
+template <class T>
+constexpr const char* kCompareNames[6] = {};
+#define PTXSMITH_NAMES_(TAG, TYPE, BITS, ROUND, LOW, UNEQUAL)                               \
+  template <>                                                                               \
+  constexpr const char* kBinaryNames<TAG>[12] = {                                           \
+      "add." ROUND TYPE, "sub." ROUND TYPE, "mul." LOW TYPE, "div." ROUND TYPE,             \
+      "rem." TYPE,       "and." BITS,       "or." BITS,      "xor." BITS,                   \
+      "shl." BITS,       "shr." TYPE,       "min." TYPE,     "max." TYPE};                  \
+  template <>                                                                               \
+  constexpr const char* kCompareNames<TAG>[6] = {"setp.eq." TYPE, "setp." UNEQUAL "." TYPE, \
+                                                 "setp.lt." TYPE, "setp.le." TYPE,          \
+                                                 "setp.gt." TYPE, "setp.ge." TYPE};
+PTXSMITH_NAMES_(U32, "u32", "b32", "", "lo.", "ne")
+PTXSMITH_NAMES_(S32, "s32", "b32", "", "lo.", "ne")
+PTXSMITH_NAMES_(U64, "u64", "b64", "", "lo.", "ne")
+PTXSMITH_NAMES_(F32, "f32", "b32", "rn.", "rn.", "neu")
+#undef PTXSMITH_NAMES_
 
-// As in C++, a NaN is unequal to everything: the float form of != is the unordered one.
 template <class T>
-const char* CompareName(Compare compare) {
-  constexpr const char* kNames[] = {"eq", std::same_as<T, F32> ? "neu" : "ne", "lt", "le", "gt",
-                                    "ge"};
-  return kNames[static_cast<int>(compare)];
+const char* Mnemonic(BinaryOp op) {
+  return kBinaryNames<T>[static_cast<int>(op)];
 }
 
 // The power of two known to divide `a op b`.
@@ -286,36 +271,28 @@ Pred Comparison(Compare compare, const Operand<T>& a, const Operand<T>& b) {
   const std::optional<uint64_t> cb = b.constant();
   if (ca && cb) return Pred(recorder, Recorder::Int(FoldCompare<T>(compare, *ca, *cb) ? 1 : 0));
   return Pred(recorder, recorder->Emit(
-                            RegClass::kPred,
-                            absl::StrCat("setp.", CompareName<T>(compare), ".", TypeTraits<T>::kOp),
-                            {a.ir, b.ir}, loc));
+                            RegClass::kPred, kCompareNames<T>[static_cast<int>(compare)],
+                            { a.ir, b.ir }, loc));
 }
 
 template <class T>
 Var<T>::Var(Recorder* recorder, const Operand<T>& init)
     : recorder_(recorder),
       ir_(recorder->RegOperand(recorder->NewReg(TypeTraits<T>::kClass, /*is_mutable=*/true))) {
-  Assign("mov", {init.ir}, init.loc);
+  Assign(TypeTraits<T>::kMove, {init.ir}, init.loc);
 }
 
 template <class T>
 Var<T>& Var<T>::Assign(const char* mnemonic, std::initializer_list<ir::Operand> src,
                        SourceLoc loc) {
-  ir::Instr instr;
-  const bool is_mov = absl::string_view(mnemonic) == "mov";
-  instr.mnemonic = is_mov ? absl::StrCat("mov.", TypeTraits<T>::kOp) : std::string(mnemonic);
-  instr.dst = {ir_.reg};
-  instr.src.assign(src.begin(), src.end());
-  instr.loc = loc;
-  recorder_->Append(std::move(instr));
+  recorder_->Append(ir::Op::kPlain, mnemonic, src, loc, ir_.reg);
   return *this;
 }
 
 template <class T>
 Var<T>::operator Val<T>() const {
   return Val<T>(recorder_,
-                recorder_->Emit(TypeTraits<T>::kClass, absl::StrCat("mov.", TypeTraits<T>::kOp),
-                                {ir_}, SourceLoc{}));
+                recorder_->Emit(TypeTraits<T>::kClass, TypeTraits<T>::kMove, {ir_}, SourceLoc{}));
 }
 
 Pred operator&&(const Pred& a, const Pred& b) {

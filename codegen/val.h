@@ -190,7 +190,9 @@ class Var : public Arithmetic<T> {
   Var(const Var&) = delete;
 
   Var& operator=(const Var&) = delete;
-  Var& operator=(Operand<T> value) { return Assign("mov", {value.ir}, value.loc); }  // NOLINT
+  Var& operator=(Operand<T> value) {
+    return Assign(TypeTraits<T>::kMove, {value.ir}, value.loc);
+  }  // NOLINT
   Var& operator+=(Operand<T> b) {
     return *this = Binary(BinaryOp::kAdd, Operand<T>(*this, b.loc), b);
   }

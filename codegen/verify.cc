@@ -76,7 +76,7 @@ absl::Status CheckConvergence(const ir::Kernel& kernel) {
     const bool warp = instr.op == Op::kWarp && level.uniformity > Uniformity::kWarp;
     if (barrier || warp) {
       return Refuse(kernel, instr.loc,
-                    absl::StrCat(instr.mnemonic, " is reached by ",
+                    absl::StrCat(kernel.mnemonics[instr.mnemonic].text, " is reached by ",
                                  barrier ? "some threads of the block" : "some lanes of the warp",
                                  " only: the condition at ", BaseName(level.cause.file), ":",
                                  level.cause.line, " may differ between them"));
@@ -87,14 +87,14 @@ absl::Status CheckConvergence(const ir::Kernel& kernel) {
 }
 
 absl::Status CheckFeatures(const ir::Kernel& kernel) {
-  for (const ir::Instr& instr : kernel.body) {
-    const Feature feature = FeatureOf(instr.mnemonic);
+  for (const ir::Mnemonic& mnemonic : kernel.mnemonics) {
+    const Feature feature = FeatureOf(mnemonic.text);
     const bool missing = feature.specific && !kernel.target.specific;
     const bool dropped = feature.last_sm != 0 && kernel.target.sm > feature.last_sm;
     if (feature.min_sm <= kernel.target.sm && !missing && !dropped) continue;
     return absl::FailedPreconditionError(
-        absl::StrCat(kernel.key, ": ", BaseName(instr.loc.file), ":", instr.loc.line, ": ",
-                     instr.mnemonic, " needs sm_", feature.min_sm, feature.specific ? "a" : "",
+        absl::StrCat(kernel.key, ": ", BaseName(mnemonic.loc.file), ":", mnemonic.loc.line, ": ",
+                     mnemonic.text, " needs sm_", feature.min_sm, feature.specific ? "a" : "",
                      ", the target is ", kernel.target.sm_name()));
   }
   return absl::OkStatus();
@@ -104,8 +104,8 @@ absl::Status CheckFeatures(const ir::Kernel& kernel) {
 // before; without such a launch the instruction has nothing to wait for.
 absl::Status CheckProgrammatic(const ir::Kernel& kernel) {
   const bool waits =
-      std::any_of(kernel.body.begin(), kernel.body.end(),
-                  [](const ir::Instr& instr) { return instr.mnemonic == "griddepcontrol.wait"; });
+      std::any_of(kernel.mnemonics.begin(), kernel.mnemonics.end(),
+                  [](const ir::Mnemonic& used) { return used.text == "griddepcontrol.wait"; });
   if (waits == kernel.launch.programmatic) return absl::OkStatus();
   return absl::InvalidArgumentError(absl::StrCat(
       kernel.key, waits ? ": waits for its predecessors, but its launch is not programmatic"

@@ -1,5 +1,6 @@
 #include "codegen/wgmma.h"
 
+#include <iterator>
 #include <utility>
 
 #include "absl/strings/str_cat.h"
@@ -16,17 +17,6 @@ constexpr uint32_t kColumnUnit = 8;
 constexpr uint32_t kUnit = 16;
 constexpr uint64_t kLayout =
     uint64_t{1} << 16 | uint64_t{SwizzledRows::kAlignment / kUnit} << 32 | uint64_t{1} << 62;
-
-// What all lanes of the warp execute together.
-void AppendAligned(Recorder& recorder, std::string mnemonic, std::initializer_list<ir::Operand> src,
-                   SourceLoc loc) {
-  ir::Instr instr;
-  instr.op = ir::Op::kWarp;
-  instr.mnemonic = std::move(mnemonic);
-  instr.src = src;
-  instr.loc = loc;
-  recorder.Append(std::move(instr));
-}
 
 Val<U64> MakeDescriptor(const Address& address, SourceLoc loc) {
   Recorder* recorder = address.recorder;
@@ -62,39 +52,57 @@ WgmmaTile::WgmmaTile(KernelBuilder& k, uint32_t columns, SourceLoc loc) {
   for (uint32_t i = 0; i < columns / 2; ++i) elements_.emplace_back(&k.recorder(), 0.0f);
 }
 
-void WgmmaTile::MultiplyAdd16(const SwizzledRows& a, const SwizzledRows& b, uint32_t i,
-                              const Pred& accumulate, SourceLoc loc) {
+void WgmmaTile::Emit(std::initializer_list<ir::Operand> a, const SwizzledRows& b, uint32_t i,
+                     const Pred& accumulate, SourceLoc loc) {
   Recorder* recorder = elements_[0].recorder();
-  ir::Instr instr;
-  instr.op = ir::Op::kWarp;
-  instr.mnemonic = absl::StrCat("wgmma.mma_async.sync.aligned.m64n", 2 * size(), "k16.f32.f16.f16");
+  ir::Instr instr = recorder->Make(
+      ir::Op::kWarp,
+      absl::StrCat("wgmma.mma_async.sync.aligned.m64n", 2 * size(), "k16.f32.f16.f16"), a, loc);
   for (const Var<F32>& element : elements_) instr.dst.push_back(element.ir().reg);
   // Neither A nor B is negated, and both have the products' dimension along their rows.
-  instr.src = {a.Descriptor(i).ir(), b.Descriptor(i).ir(), accumulate.ir(), Recorder::Int(1),
-               Recorder::Int(1),     Recorder::Int(0),     Recorder::Int(0)};
+  const ir::Operand rest[] = {b.Descriptor(i).ir(), accumulate.ir(), Recorder::Int(1),
+                              Recorder::Int(1), Recorder::Int(0)};
+  instr.src.insert(instr.src.end(), std::begin(rest), std::end(rest));
+  if (a.size() > 1) {
+    instr.groups[0] = static_cast<uint8_t>(a.size());
+  } else {
+    instr.src.push_back(Recorder::Int(0));
+  }
   instr.has_forced_uniformity = true;  // every lane gets a part of its own
-  instr.loc = loc;
   recorder->Append(std::move(instr));
 }
 
+void WgmmaTile::MultiplyAdd16(const SwizzledRows& a, const SwizzledRows& b, uint32_t i,
+                              const Pred& accumulate, SourceLoc loc) {
+  Emit({a.Descriptor(i).ir()}, b, i, accumulate, loc);
+}
+
+void WgmmaTile::MultiplyAdd16(const Vec<U32, 4>& a, const SwizzledRows& b, uint32_t i,
+                              const Pred& accumulate, SourceLoc loc) {
+  Emit({a[0].ir(), a[1].ir(), a[2].ir(), a[3].ir()}, b, i, accumulate, loc);
+}
+
 void WgmmaFence(KernelBuilder& k, SourceLoc loc) {
-  AppendAligned(k.recorder(), "wgmma.fence.sync.aligned", {}, loc);
+  k.recorder().Append(ir::Op::kWarp, "wgmma.fence.sync.aligned", {}, loc);
 }
 
 void WgmmaCommit(KernelBuilder& k, SourceLoc loc) {
-  AppendAligned(k.recorder(), "wgmma.commit_group.sync.aligned", {}, loc);
+  k.recorder().Append(ir::Op::kWarp, "wgmma.commit_group.sync.aligned", {}, loc);
 }
 
 void WgmmaWait(KernelBuilder& k, uint32_t pending, SourceLoc loc) {
-  AppendAligned(k.recorder(), "wgmma.wait_group.sync.aligned", {Recorder::Int(pending)}, loc);
+  k.recorder().Append(ir::Op::kWarp, "wgmma.wait_group.sync.aligned", {Recorder::Int(pending)},
+                      loc);
 }
 
 void LowerMaxRegisters(KernelBuilder& k, uint32_t count, SourceLoc loc) {
-  AppendAligned(k.recorder(), "setmaxnreg.dec.sync.aligned.u32", {Recorder::Int(count)}, loc);
+  k.recorder().Append(ir::Op::kWarp, "setmaxnreg.dec.sync.aligned.u32", {Recorder::Int(count)},
+                      loc);
 }
 
 void RaiseMaxRegisters(KernelBuilder& k, uint32_t count, SourceLoc loc) {
-  AppendAligned(k.recorder(), "setmaxnreg.inc.sync.aligned.u32", {Recorder::Int(count)}, loc);
+  k.recorder().Append(ir::Op::kWarp, "setmaxnreg.inc.sync.aligned.u32", {Recorder::Int(count)},
+                      loc);
 }
 
 }  // namespace ptxsmith

@@ -65,11 +65,21 @@ class WgmmaTile {
   void MultiplyAdd16(const SwizzledRows& a, const SwizzledRows& b, uint32_t i,
                      const Pred& accumulate, SourceLoc loc = SourceLoc::Here());
 
+  // The same with A from registers: in each of the four warps the fragment of 16 of the rows that
+  // MmaTile takes (codegen/mma.h). They must not be overwritten before the wait either, which
+  // values never are. The sums have the bits of MmaTile's (H200, 2026-11-20: 512,000 random
+  // elements).
+  void MultiplyAdd16(const Vec<U32, 4>& a, const SwizzledRows& b, uint32_t i,
+                     const Pred& accumulate, SourceLoc loc = SourceLoc::Here());
+
   size_t size() const { return elements_.size(); }
   // The lane's element i of 0 .. columns / 2 - 1: a snapshot.
   Val<F32> Element(size_t i) const { return elements_[i]; }
 
  private:
+  void Emit(std::initializer_list<ir::Operand> a, const SwizzledRows& b, uint32_t i,
+            const Pred& accumulate, SourceLoc loc);
+
   std::deque<Var<F32>> elements_;  // Vars do not move
 };
 

@@ -177,7 +177,8 @@ absl::Status ReadScores(const Reader& in, const Architecture& known, ModelConfig
 }
 
 // REQUIRES: ReadScores.
-absl::Status ReadRope(const GgufFile& file, const Reader& in, ModelConfig& config) {
+absl::Status ReadRope(const GgufFile& file, const Reader& in, uint32_t context,
+                      ModelConfig& config) {
   PTXSMITH_ASSIGN_OR_RETURN(config.rope_dim,
                             in.CountOr("rope.dimension_count", kMaxHeadDim, config.head_dim));
   if (config.rope_dim % 2 != 0 || config.rope_dim > config.head_dim) {
@@ -190,7 +191,8 @@ absl::Status ReadRope(const GgufFile& file, const Reader& in, ModelConfig& confi
   PTXSMITH_ASSIGN_OR_RETURN(
       RopeScaling scaling,
       ReadRopeScaling(file, absl::StrCat(config.architecture, "."),
-                      {config.rope_dim, config.rope_freq_base, config.context_length}));
+                      {config.rope_dim, config.rope_freq_base, config.context_length,
+                       context != 0 ? context : config.context_length}));
   config.rope_divisors = std::move(scaling.divisors);
   if (scaling.magnitude != 1 && config.rope_dim != config.head_dim) {
     return absl::UnimplementedError(
@@ -224,7 +226,7 @@ absl::Status ReadVocab(const GgufFile& file, const Reader& in, ModelConfig& conf
 
 }  // namespace
 
-absl::StatusOr<ModelConfig> ModelConfig::FromGguf(const GgufFile& file) {
+absl::StatusOr<ModelConfig> ModelConfig::FromGguf(const GgufFile& file, uint32_t context) {
   ModelConfig config;
   PTXSMITH_ASSIGN_OR_RETURN(const absl::string_view architecture,
                             file.GetString("general.architecture"));
@@ -275,7 +277,7 @@ absl::StatusOr<ModelConfig> ModelConfig::FromGguf(const GgufFile& file) {
                             in.PositiveOr("final_logit_softcapping", known->logit_softcap));
   PTXSMITH_RETURN_IF_ERROR(ReadHeads(in, config));
   PTXSMITH_RETURN_IF_ERROR(ReadScores(in, *known, config));
-  PTXSMITH_RETURN_IF_ERROR(ReadRope(file, in, config));
+  PTXSMITH_RETURN_IF_ERROR(ReadRope(file, in, context, config));
   PTXSMITH_RETURN_IF_ERROR(ReadVocab(file, in, config));
   return config;
 }

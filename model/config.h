@@ -75,7 +75,9 @@ struct ModelConfig {
 
   // Unimplemented names an architecture or feature that is not supported. NotFound names a missing
   // key, InvalidArgument one of the wrong kind, DataLoss one whose value is impossible.
-  static absl::StatusOr<ModelConfig> FromGguf(const GgufFile& file);
+  // `context`: positions of the cache, which decide about rope_divisors in some models; 0: as many
+  // as the model was trained for.
+  static absl::StatusOr<ModelConfig> FromGguf(const GgufFile& file, uint32_t context = 0);
 };
 
 }  // namespace ptxsmith

@@ -49,7 +49,7 @@ absl::StatusOr<GenerationStats> Generate(Transformer& model, const Tokenizer& to
                      " positions has room for ", model.context() - model.length()));
   }
   PTXSMITH_ASSIGN_OR_RETURN(Sampler sampler, Sampler::Create(options.sampling));
-  const bool on_device = options.sampling.temperature == 0 || DeviceCanSample(options.sampling);
+  const bool on_device = DeviceCanSample(options.sampling);
   PTXSMITH_RETURN_IF_ERROR(
       model.SetSampling(on_device ? options.sampling : SamplerOptions(), prompt));
   for (const TokenId token : prompt) sampler.Remember(token);

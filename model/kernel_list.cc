@@ -27,7 +27,7 @@ absl::StatusOr<std::vector<KernelSpec>> KernelsOf(const GgufFile& file,
     model->Reset();
     PTXSMITH_RETURN_IF_ERROR(model->Prompt(prompt, /*want_logits=*/true));
   }
-  if (sampling.temperature > 0 && DeviceCanSample(sampling)) {
+  if (DeviceCanSample(sampling)) {
     PTXSMITH_RETURN_IF_ERROR(model->SetSampling(sampling, /*recent=*/{}));
   }
   return device->kernels();

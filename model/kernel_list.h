@@ -7,8 +7,8 @@
 //   PTXSMITH_RETURN_IF_ERROR(cache.Prefetch(kernels, 0, progress));   // in parallel
 //   PTXSMITH_ASSIGN_OR_RETURN(auto model, Transformer::Load(file, cache, options));
 //
-// With `sampling`, whose temperature is above 0, also what chooses tokens so (Transformer's
-// SetSampling). A pure function of its arguments. Errors: those of Transformer::Load.
+// With `sampling` also what chooses tokens so (Transformer's SetSampling). A pure function of its
+// arguments. Errors: those of Transformer::Load.
 #ifndef PTXSMITH_MODEL_KERNEL_LIST_H_
 #define PTXSMITH_MODEL_KERNEL_LIST_H_
 

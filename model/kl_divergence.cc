@@ -8,12 +8,14 @@ namespace {
 
 struct Normaliser {
   size_t top;      // the first of the largest
-  double log_sum;  // log of the sum of exponentials
+  double log_sum;  // log of the sum of exponentials of what is in `base`
 
-  explicit Normaliser(absl::Span<const float> logits)
+  Normaliser(absl::Span<const float> logits, absl::Span<const float> base)
       : top(std::max_element(logits.begin(), logits.end()) - logits.begin()) {
     double sum = 0;
-    for (const float logit : logits) sum += std::exp(double{logit} - logits[top]);
+    for (size_t i = 0; i < logits.size(); ++i) {
+      if (std::isfinite(base[i])) sum += std::exp(double{logits[i]} - logits[top]);
+    }
     log_sum = logits[top] + std::log(sum);
   }
 };
@@ -21,10 +23,11 @@ struct Normaliser {
 }  // namespace
 
 void KlDivergence::Add(absl::Span<const float> base, absl::Span<const float> logits) {
-  const Normaliser p(base);
-  const Normaliser q(logits);
+  const Normaliser p(base, base);
+  const Normaliser q(logits, base);
   double divergence = 0;
   for (size_t i = 0; i < base.size(); ++i) {
+    if (!std::isfinite(base[i])) continue;
     const double log_p = base[i] - p.log_sum;
     divergence += std::exp(log_p) * (log_p - (logits[i] - q.log_sum));
   }

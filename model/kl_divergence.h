@@ -29,7 +29,9 @@ struct KlResult {
 
 class KlDivergence {
  public:
-  // Logits of the two for the same next token. REQUIRES: equally many, at least one, finite.
+  // Logits of the two for the same next token. Tokens to which `base` gives -inf, because a file
+  // did not keep what is so small, count in neither. REQUIRES: equally many, finite but for those,
+  // of which not all are.
   void Add(absl::Span<const float> base, absl::Span<const float> logits);
 
   KlResult Result() const;

@@ -1,6 +1,7 @@
 #include "model/kv_snapshot.h"
 
 #include <cstring>
+#include <numeric>
 
 #include "absl/strings/str_cat.h"
 #include "codegen/status_macros.h"
@@ -11,11 +12,12 @@ namespace {
 
 // In front of the cells, which follow layer by layer, keys before values, head by head.
 struct Header {
-  char magic[8] = {'p', 't', 'x', 's', 'k', 'v', '0', '1'};
+  char magic[8] = {'p', 't', 'x', 's', 'k', 'v', '0', '2'};
   uint32_t layers = 0;
   uint32_t kv_heads = 0;
   uint32_t cell_bytes = 0;
   uint32_t positions = 0;
+  double rope_divisors = 0;  // their sum: how keys were rotated
 };
 
 Header HeaderOf(const KvCache& cache, const ModelConfig& config, uint32_t positions) {
@@ -24,6 +26,8 @@ Header HeaderOf(const KvCache& cache, const ModelConfig& config, uint32_t positi
   header.kv_heads = config.head_count_kv;
   header.cell_bytes = KvCellBytes(cache.options().type, config.head_dim);
   header.positions = positions;
+  header.rope_divisors =
+      std::accumulate(config.rope_divisors.begin(), config.rope_divisors.end(), 0.0);
   return header;
 }
 

@@ -6,8 +6,9 @@
 //   PTXSMITH_ASSIGN_OR_RETURN(const uint32_t positions,
 //                             RestoreKv(prefix, cache, config, /*slot=*/2, stream));
 //
-// A snapshot fits every cache of the same model and type of cell, whatever its context and slots.
-// It says nothing of the weights: whoever keeps it must know which they were.
+// A snapshot fits every cache of the same model and type of cell, whatever its context and slots,
+// unless the model rotates otherwise in larger contexts (longrope). It says nothing of the weights:
+// whoever keeps it must know which they were.
 //
 // Thread-safety: that of the stream; both wait for it.
 #ifndef PTXSMITH_MODEL_KV_SNAPSHOT_H_

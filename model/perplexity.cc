@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <cmath>
+#include <vector>
 
 #include "absl/strings/str_cat.h"
 #include "codegen/status_macros.h"
@@ -34,6 +35,11 @@ absl::StatusOr<PerplexityResult> Perplexity(Transformer& model, absl::Span<const
                                                    " tokens: must be from 2 to the context of ",
                                                    model.context()));
   }
+  if (options.skip > options.window - 2) {
+    return absl::InvalidArgumentError(absl::StrCat("a window of ", options.window,
+                                                   " tokens has nothing to score behind the first ",
+                                                   options.skip, " predictions"));
+  }
   PTXSMITH_ASSIGN_OR_RETURN(tokens, ScoredTokens(tokens, options));
   const uint64_t windows = tokens.size() / options.window;
   const uint32_t vocab = model.config().vocab_size;
@@ -43,34 +49,37 @@ absl::StatusOr<PerplexityResult> Perplexity(Transformer& model, absl::Span<const
           absl::StrCat("token ", token, " is beyond the vocabulary of ", vocab));
     }
   }
-  const uint64_t total = windows * (options.window - 1);
+  const uint64_t total = windows * (options.window - 1 - options.skip);
   double sum = 0;
   double squares = 0;
   uint64_t done = 0;
+  std::vector<TokenId> window(options.window);
   for (uint64_t w = 0; w < windows; ++w) {
     model.Reset();
-    const absl::Span<const TokenId> window = tokens.subspan(w * options.window, options.window);
+    std::copy_n(tokens.begin() + w * options.window, options.window, window.begin());
+    if (options.bos) window[0] = *options.bos;
     uint32_t i = 0;
     const auto score = [&](absl::Span<const float> logits) -> absl::Status {
-      const double nll = NegativeLogLikelihood(logits, window[i + 1]);
+      const uint32_t at = i++;
+      if (at < options.skip) return absl::OkStatus();
+      const double nll = NegativeLogLikelihood(logits, window[at + 1]);
       if (!std::isfinite(nll)) {
         return absl::InternalError(
-            absl::StrCat("window ", w, ", token ", i, ": the logits are not finite"));
+            absl::StrCat("window ", w, ", token ", at, ": the logits are not finite"));
       }
       if (options.logits) PTXSMITH_RETURN_IF_ERROR(options.logits(logits));
       sum += nll;
       squares += nll * nll;
       ++done;
-      ++i;
       if (progress) progress(done, total, sum / static_cast<double>(done));
       return absl::OkStatus();
     };
-    const absl::Span<const TokenId> scored = window.first(options.window - 1);
+    const auto read = absl::MakeConstSpan(window).first(options.window - 1);
     if (options.prompts) {
-      PTXSMITH_RETURN_IF_ERROR(model.PromptLogits(scored, score));
+      PTXSMITH_RETURN_IF_ERROR(model.PromptLogits(read, score));
       continue;
     }
-    for (const TokenId token : scored) {
+    for (const TokenId token : read) {
       PTXSMITH_RETURN_IF_ERROR(model.Step(token, /*want_logits=*/true));
       PTXSMITH_ASSIGN_OR_RETURN(const absl::Span<const float> logits, model.Logits());
       PTXSMITH_RETURN_IF_ERROR(score(logits));

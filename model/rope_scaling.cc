@@ -13,7 +13,10 @@
 namespace ptxsmith {
 namespace {
 
+// Of llama 3, and the two of longrope.
 constexpr absl::string_view kFactors = "rope_freqs.weight";
+constexpr absl::string_view kShortFactors = "rope_factors_short.weight";
+constexpr absl::string_view kLongFactors = "rope_factors_long.weight";
 
 // The value of a key that is finite and above zero.
 absl::StatusOr<float> PositiveOr(const GgufFile& file, const std::string& key, float fallback) {
@@ -24,20 +27,20 @@ absl::StatusOr<float> PositiveOr(const GgufFile& file, const std::string& key, f
   return value;
 }
 
-// What the file divides the frequencies by: ones when it does not say.
-absl::StatusOr<std::vector<float>> ReadFactors(const GgufFile& file, uint32_t pairs) {
-  std::vector<float> factors(pairs, 1.0f);
-  const GgufTensor* tensor = file.FindTensor(kFactors);
-  if (tensor == nullptr) return factors;
+absl::StatusOr<std::vector<float>> ReadFactors(const GgufFile& file, absl::string_view name,
+                                               uint32_t pairs) {
+  const GgufTensor* tensor = file.FindTensor(name);
+  if (tensor == nullptr) return absl::NotFoundError(absl::StrCat("tensor ", name, " is missing"));
   if (tensor->type != QuantType::kF32 || tensor->elements() != pairs) {
-    return absl::InvalidArgumentError(absl::StrCat("tensor ", kFactors, " has ", tensor->elements(),
+    return absl::InvalidArgumentError(absl::StrCat("tensor ", name, " has ", tensor->elements(),
                                                    " elements of type ", ToString(tensor->type),
                                                    "; expected ", pairs, " of f32"));
   }
+  std::vector<float> factors(pairs);
   std::memcpy(factors.data(), tensor->data.data(), tensor->data.size());
   for (const float factor : factors) {
     if (!std::isfinite(factor) || factor <= 0) {
-      return absl::DataLossError(absl::StrCat(kFactors, " holds ", factor));
+      return absl::DataLossError(absl::StrCat(name, " holds ", factor));
     }
   }
   return factors;
@@ -55,31 +58,39 @@ absl::StatusOr<RopeScaling> ReadRopeScaling(const GgufFile& file, absl::string_v
                                             const RopeShape& shape) {
   const auto key = [&](absl::string_view name) { return absl::StrCat(prefix, "rope.", name); };
   RopeScaling result;
-  PTXSMITH_ASSIGN_OR_RETURN(result.divisors, ReadFactors(file, shape.dim / 2));
   PTXSMITH_ASSIGN_OR_RETURN(
       const absl::string_view kind,
       OrDefault<absl::string_view>(file.GetString(key("scaling.type")), "linear"));
-  if (kind == "none") return result;
-  if (kind != "linear" && kind != "yarn") {
-    return absl::UnimplementedError(absl::StrCat(key("scaling.type"), " = '",
-                                                 absl::CHexEscape(kind),
-                                                 "' is not supported; known: none, linear, yarn"));
+  if (kind != "none" && kind != "linear" && kind != "yarn" && kind != "longrope") {
+    return absl::UnimplementedError(
+        absl::StrCat(key("scaling.type"), " = '", absl::CHexEscape(kind),
+                     "' is not supported; known: none, linear, yarn, longrope"));
   }
-  // Older files give only the factor, under another name.
-  PTXSMITH_ASSIGN_OR_RETURN(const float legacy, PositiveOr(file, key("scale_linear"), 1.0f));
-  PTXSMITH_ASSIGN_OR_RETURN(const float factor, PositiveOr(file, key("scaling.factor"), legacy));
-  PTXSMITH_ASSIGN_OR_RETURN(result.magnitude, PositiveOr(file, key("scaling.attn_factor"), 1.0f));
-  if (kind == "linear") {
-    for (float& divisor : result.divisors) divisor *= factor;
-    return result;
-  }
-
   PTXSMITH_ASSIGN_OR_RETURN(
       const uint32_t context,
       OrDefault(file.GetU32(key("scaling.original_context_length")), shape.context));
   if (context == 0) {
     return absl::DataLossError(absl::StrCat(key("scaling.original_context_length"), " = 0"));
   }
+  // Tensors of factors hold whatever the kind is called: files of Phi 3 do not name theirs.
+  const absl::string_view of_context = shape.positions > context ? kLongFactors : kShortFactors;
+  if (file.FindTensor(kFactors) != nullptr) {
+    PTXSMITH_ASSIGN_OR_RETURN(result.divisors, ReadFactors(file, kFactors, shape.dim / 2));
+  } else if (kind == "longrope" || file.FindTensor(of_context) != nullptr) {
+    PTXSMITH_ASSIGN_OR_RETURN(result.divisors, ReadFactors(file, of_context, shape.dim / 2));
+  } else {
+    result.divisors.assign(shape.dim / 2, 1.0f);
+  }
+  if (kind == "none") return result;
+  // Older files give only the factor, under another name.
+  PTXSMITH_ASSIGN_OR_RETURN(const float legacy, PositiveOr(file, key("scale_linear"), 1.0f));
+  PTXSMITH_ASSIGN_OR_RETURN(const float factor, PositiveOr(file, key("scaling.factor"), legacy));
+  PTXSMITH_ASSIGN_OR_RETURN(result.magnitude, PositiveOr(file, key("scaling.attn_factor"), 1.0f));
+  if (kind != "yarn") {
+    for (float& divisor : result.divisors) divisor *= factor;
+    return result;
+  }
+
   PTXSMITH_ASSIGN_OR_RETURN(const float fast,
                             PositiveOr(file, key("scaling.yarn_beta_fast"), 32.0f));
   PTXSMITH_ASSIGN_OR_RETURN(const float slow,

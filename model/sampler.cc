@@ -63,7 +63,7 @@ absl::Status CheckSampling(const SamplerOptions& o) {
 }
 
 bool DeviceCanSample(const SamplerOptions& options) {
-  return options.temperature > 0 && options.top_k >= 1 && options.top_k <= kMaxCandidates;
+  return options.temperature == 0 || (options.top_k >= 1 && options.top_k <= kMaxCandidates);
 }
 
 absl::StatusOr<Sampler> Sampler::Create(const SamplerOptions& options) {

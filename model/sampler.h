@@ -36,7 +36,7 @@ struct SamplerOptions {
 
 // InvalidArgument names an option out of range.
 absl::Status CheckSampling(const SamplerOptions& options);
-// Whether the device can sample so.
+// Whether the device can choose so: greedily, or among up to 64 candidates.
 bool DeviceCanSample(const SamplerOptions& options);
 
 // The numbers in [0, 1) that the draws of a seed take, one after the other.

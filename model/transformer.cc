@@ -26,7 +26,7 @@ uint32_t* Words(const HostBuffer& buffer) { return static_cast<uint32_t*>(buffer
 absl::StatusOr<std::unique_ptr<Transformer>> Transformer::Load(const GgufFile& file,
                                                                ModuleCache& cache,
                                                                const TransformerOptions& options) {
-  PTXSMITH_ASSIGN_OR_RETURN(const ModelConfig config, ModelConfig::FromGguf(file));
+  PTXSMITH_ASSIGN_OR_RETURN(const ModelConfig config, ModelConfig::FromGguf(file, options.context));
   if (options.context > config.context_length) {
     return absl::InvalidArgumentError(absl::StrCat("a context of ", options.context,
                                                    " positions; the model was trained for ",
@@ -75,6 +75,7 @@ absl::Status Transformer::Prepare(ModuleCache& cache, const TransformerOptions& 
                         {.context = context_, .slots = slots(), .type = options.kv_type}));
   PTXSMITH_ASSIGN_OR_RETURN(kv_shift_, KvShift::Create(cache, kv_cache_, config_, rope_rates_));
   PTXSMITH_RETURN_IF_ERROR(stream_.Fill(io_.pick_count(), 0));
+  PTXSMITH_RETURN_IF_ERROR(stream_.Fill(io_.slots(io_.rows()), 0));
 
   const uint64_t slot_count = slots();
   PTXSMITH_ASSIGN_OR_RETURN(host_tokens_, device.AllocateHost(slot_count * context_ * 4));
@@ -380,36 +381,40 @@ void Transformer::ForgetPicks() {
 }
 
 absl::Status Transformer::RunChoice(const Program& greedy, const Program& sampled) {
-  if (!sampler_) return Run(greedy);
-  PTXSMITH_RETURN_IF_ERROR(sampler_->Feed(choices_made_, stream_));
+  if (!Samples(slot_)) return Run(greedy);
+  PTXSMITH_RETURN_IF_ERROR(sampler_->Feed({&slot_, 1}, stream_));
   return Run(sampled);
+}
+
+absl::Status Transformer::AddSampling(uint32_t rows, ptxsmith::Step& step) const {
+  StepBuilder choice(*modules_);
+  PTXSMITH_RETURN_IF_ERROR(sampler_->AddTo(Parts(), rows, choice));
+  step.Append(std::move(choice).Take());
+  return absl::OkStatus();
 }
 
 absl::Status Transformer::SetSampling(const SamplerOptions& options,
                                       absl::Span<const TokenId> recent) {
   PTXSMITH_RETURN_IF_ERROR(CheckSampling(options));
   DropAhead();
-  std::optional<DeviceSampler> sampler;
-  Program decode, pick;
-  if (options.temperature > 0) {
-    const ModelParts parts = Parts();
-    PTXSMITH_ASSIGN_OR_RETURN(
-        sampler, DeviceSampler::Create(parts, options, recent, choices_made_, stream_));
-    StepBuilder alone(*modules_), after_logits(*modules_);
-    PTXSMITH_RETURN_IF_ERROR(sampler->AddTo(parts, alone));
-    PTXSMITH_RETURN_IF_ERROR(sampler->AddTo(parts, after_logits));
-    pick.step = std::move(alone).Take();
-    PTXSMITH_ASSIGN_OR_RETURN(decode.step, lowering_->Lower({.logits = LogitRows::kAll}));
-    decode.step.Append(std::move(after_logits).Take());
-    PTXSMITH_RETURN_IF_ERROR(RecordGraph(pick));
-    PTXSMITH_RETURN_IF_ERROR(RecordGraph(decode));
+  if (output_ == Output::kBatch) output_ = Output::kNothing;
+  if (!sampler_) {
+    if (options.temperature == 0 && options.penalty == 1) return absl::OkStatus();
+    PTXSMITH_ASSIGN_OR_RETURN(sampler_, DeviceSampler::Create(Parts(), stream_));
   }
-  // What the programs so far read must not go before they have run.
-  PTXSMITH_RETURN_IF_ERROR(stream_.Synchronize());
-  sampled_decode_ = std::move(decode);
-  sampled_pick_ = std::move(pick);
-  sampler_ = std::move(sampler);
-  return absl::OkStatus();
+  const DeviceSampler::Kernels before = sampler_->kernels();
+  PTXSMITH_RETURN_IF_ERROR(sampler_->Set(slot_, options, recent, stream_));
+  if (sampler_->kernels() == before) return absl::OkStatus();
+  // Nothing runs: Set has waited.
+  std::erase_if(batches_, [](const auto& batch) { return batch.first.sampled; });
+  ptxsmith::Step pick;
+  PTXSMITH_RETURN_IF_ERROR(AddSampling(1, pick));
+  PTXSMITH_ASSIGN_OR_RETURN(ptxsmith::Step decode, lowering_->Lower({.logits = LogitRows::kAll}));
+  PTXSMITH_RETURN_IF_ERROR(AddSampling(1, decode));
+  sampled_pick_ = {std::move(pick), Graph()};
+  sampled_decode_ = {std::move(decode), Graph()};
+  PTXSMITH_RETURN_IF_ERROR(RecordGraph(sampled_pick_));
+  return RecordGraph(sampled_decode_);
 }
 
 absl::StatusOr<TokenId> Transformer::Greedy() {

@@ -16,6 +16,7 @@
 #define PTXSMITH_MODEL_TRANSFORMER_H_
 
 #include <array>
+#include <compare>
 #include <cstdint>
 #include <functional>
 #include <map>
@@ -117,11 +118,11 @@ class Transformer {
   // travel.
   absl::StatusOr<TokenId> Greedy();
 
-  // From here on Greedy and StepGreedy choose at random, as Sampler with these options does, number
-  // for number; a temperature of 0 makes them greedy again. `recent` are the tokens so far, whose
-  // logits the penalty lowers; with a penalty Logits() are lowered, too. Batches and Verify stay
+  // From here on the choices for this slot, alone or in batches, are those of Sampler with these
+  // options, number for number; a temperature of 0 makes them greedy again. `recent` are the tokens
+  // so far, whose logits the penalty lowers; with a penalty Logits() are lowered, too. Verify stays
   // greedy. InvalidArgument for an option out of range, Unimplemented unless DeviceCanSample; then
-  // nothing has changed.
+  // nothing has changed. A batch that ran before does not go on by StepBatchGreedy.
   absl::Status SetSampling(const SamplerOptions& options, absl::Span<const TokenId> recent);
 
   // Runs the token that Greedy() gives, or that the StepGreedy before this one chose, and chooses
@@ -210,8 +211,11 @@ class Transformer {
   absl::Status RecordGraph(Program& program);
   absl::Status MakeProgram(const StepShape& shape, Program* program);
   ModelParts Parts() const;
-  // Runs a step that ends with a choice.
+  // Runs a step that ends with a choice for the selected slot.
   absl::Status RunChoice(const Program& greedy, const Program& sampled);
+  // Appends the sampler's choices to `step`, of so many rows.
+  absl::Status AddSampling(uint32_t rows, ptxsmith::Step& step) const;
+  bool Samples(uint32_t slot) const { return sampler_ && sampler_->Samples(slot); }
 
   absl::Status CheckRoom(uint32_t slot, uint32_t tokens) const;
   absl::Status CheckTokens(absl::Span<const TokenId> tokens) const;
@@ -220,8 +224,16 @@ class Transformer {
   absl::StatusOr<const Program*> PromptProgram(uint32_t rows, LogitRows logits);
   absl::Status Run(const Program& program);
   absl::Status RunObserved(const ptxsmith::Step& step);
-  absl::StatusOr<const Program*> BatchProgram(uint32_t rows, bool exact);
+  struct BatchShape {
+    uint32_t rows = 1;
+    bool exact = false;
+    bool sampled = false;  // by the sampler, if any row is
+    auto operator<=>(const BatchShape&) const = default;
+  };
+  absl::StatusOr<const Program*> BatchProgram(const BatchShape& shape);
   absl::Status UploadBatch(absl::Span<const SlotToken> rows);
+  // Runs the rows of the last batch where their inputs are now.
+  absl::Status RunBatch();
   // Waits for copies out of places that are about to be used again.
   absl::Status AwaitUploads();
   // Chooses from the logits of the last step, unless that was done.
@@ -255,13 +267,14 @@ class Transformer {
   Program step_, step_logits_;  // one token from the host
   Program decode_;              // one token from the device, and the choice of the next
   Program pick_;                // the choice alone
-  // The same two with the choice made at random.
+  // The same two with the choice made by the sampler.
   std::optional<DeviceSampler> sampler_;
   Program sampled_decode_, sampled_pick_;
   std::map<std::pair<uint32_t, LogitRows>, Program> prompts_;
-  std::map<std::pair<uint32_t, bool>, Program> batches_;  // by rows and whether they are exact
+  std::map<BatchShape, Program> batches_;
   bool exact_batches_ = false;
-  const Program* batch_program_ = nullptr;  // of the last batch
+  const Program* batch_program_ = nullptr;  // of the last batch,
+  bool batch_sampled_ = false;              // ... and whether it needs random numbers
 
   // Inputs on their way to the device, one place per slot and position, or per choice: a step need
   // not wait for the copies of the steps before it.

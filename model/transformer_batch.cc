@@ -17,13 +17,17 @@ absl::Status CheckRows(size_t rows, uint32_t most) {
 
 }  // namespace
 
-absl::StatusOr<const Transformer::Program*> Transformer::BatchProgram(uint32_t rows, bool exact) {
-  const auto found = batches_.find({rows, exact});
+absl::StatusOr<const Transformer::Program*> Transformer::BatchProgram(const BatchShape& shape) {
+  const auto found = batches_.find(shape);
   if (found != batches_.end()) return &found->second;
   Program program;
-  PTXSMITH_RETURN_IF_ERROR(MakeProgram(
-      {.rows = rows, .exact = exact, .logits = LogitRows::kAll, .pick = true}, &program));
-  return &batches_.emplace(std::pair(rows, exact), std::move(program)).first->second;
+  PTXSMITH_ASSIGN_OR_RETURN(program.step, lowering_->Lower({.rows = shape.rows,
+                                                            .exact = shape.exact,
+                                                            .logits = LogitRows::kAll,
+                                                            .pick = !shape.sampled}));
+  if (shape.sampled) PTXSMITH_RETURN_IF_ERROR(AddSampling(shape.rows, program.step));
+  PTXSMITH_RETURN_IF_ERROR(RecordGraph(program));
+  return &batches_.emplace(shape, std::move(program)).first->second;
 }
 
 absl::Status Transformer::Select(uint32_t slot) {
@@ -70,19 +74,18 @@ absl::Status Transformer::StepBatch(absl::Span<const SlotToken> rows) {
     PTXSMITH_RETURN_IF_ERROR(CheckTokens({&rows[r].token, 1}));
     PTXSMITH_RETURN_IF_ERROR(CheckRoom(rows[r].slot, 1));
   }
-  PTXSMITH_ASSIGN_OR_RETURN(batch_program_,
-                            BatchProgram(static_cast<uint32_t>(rows.size()), exact_batches_));
+  const uint32_t count = static_cast<uint32_t>(rows.size());
+  const bool sampled = std::any_of(rows.begin(), rows.end(),
+                                   [&](const SlotToken& row) { return Samples(row.slot); });
+  PTXSMITH_ASSIGN_OR_RETURN(batch_program_, BatchProgram({count, exact_batches_, sampled}));
   ForgetPicks();
   PTXSMITH_RETURN_IF_ERROR(UploadBatch(rows));
-  PTXSMITH_RETURN_IF_ERROR(Run(*batch_program_));
-  output_ = Output::kBatch;
-  output_rows_ = static_cast<uint32_t>(rows.size());
+  batch_sampled_ = sampled;
   ahead_slots_.clear();
-  for (const SlotToken& row : rows) {
-    ++lengths_[row.slot];
-    ahead_slots_.push_back(row.slot);
-  }
-  return SendPicks(output_rows_);
+  for (const SlotToken& row : rows) ahead_slots_.push_back(row.slot);
+  output_ = Output::kBatch;
+  output_rows_ = count;
+  return RunBatch();
 }
 
 absl::Status Transformer::StepBatchGreedy() {
@@ -91,9 +94,15 @@ absl::Status Transformer::StepBatchGreedy() {
   }
   for (const uint32_t slot : ahead_slots_) PTXSMITH_RETURN_IF_ERROR(CheckRoom(slot, 1));
   PTXSMITH_RETURN_IF_ERROR(CheckUnreadPicks());
+  PTXSMITH_RETURN_IF_ERROR(RunBatch());
+  ++ahead_;
+  return absl::OkStatus();
+}
+
+absl::Status Transformer::RunBatch() {
+  if (batch_sampled_) PTXSMITH_RETURN_IF_ERROR(sampler_->Feed(ahead_slots_, stream_));
   PTXSMITH_RETURN_IF_ERROR(Run(*batch_program_));
   for (const uint32_t slot : ahead_slots_) ++lengths_[slot];
-  ++ahead_;
   return SendPicks(output_rows_);
 }
 
@@ -104,7 +113,7 @@ absl::StatusOr<absl::Span<const TokenId>> Transformer::Verify(absl::Span<const T
   PTXSMITH_RETURN_IF_ERROR(CheckTokens(tokens));
   const uint32_t rows = static_cast<uint32_t>(tokens.size());
   PTXSMITH_RETURN_IF_ERROR(CheckRoom(slot_, rows));
-  PTXSMITH_ASSIGN_OR_RETURN(const Program* const program, BatchProgram(rows, /*exact=*/true));
+  PTXSMITH_ASSIGN_OR_RETURN(const Program* const program, BatchProgram({rows, /*exact=*/true}));
   ForgetPicks();
   PTXSMITH_RETURN_IF_ERROR(UploadInputs(tokens));
   PTXSMITH_RETURN_IF_ERROR(Run(*program));

@@ -237,7 +237,11 @@ absl::Status Weights::MakePlan(const ModelConfig& config, WeightPlan& plan) {
   if (config.output_bias) {
     PTXSMITH_RETURN_IF_ERROR(plan.AddVector("output.bias", config.vocab_size, &output_bias_));
   }
-  plan.Allow("rope_freqs.weight");
+  // Of positions: config.cc reads them.
+  for (const char* factors :
+       {"rope_freqs.weight", "rope_factors_short.weight", "rope_factors_long.weight"}) {
+    plan.Allow(factors);
+  }
   layers_.resize(config.block_count);
   for (uint32_t i = 0; i < config.block_count; ++i) {
     PTXSMITH_RETURN_IF_ERROR(PlanLayer(config, absl::StrCat("blk.", i, "."), plan, layers_[i]));

@@ -7,6 +7,8 @@
 // Geometry     one block of `threads` threads per row. Each thread first finds the best of its
 //              stripe, every threads-th element; then, k times, the block takes the best of the
 //              stripes' bests, and the warp of that stripe's thread searches it for its next.
+//              40 of 128256 elements take 73 us (H200, 2026-11-20); with the whole block at a
+//              stripe, two barriers a round, a step of the bundled model took 15 us more.
 // Traffic      x once, and k stripes of n / threads elements again, from the caches.
 // Numerics     exact.
 // Limits       none on n; k up to 64.

@@ -17,16 +17,16 @@ constexpr uint64_t kAlignment = 256;
 
 class DryModule : public Module {
  public:
-  DryModule(std::shared_ptr<Device> device, const KernelSpec& spec)
-      : device_(std::move(device)), spec_(spec) {}
+  DryModule(std::shared_ptr<Device> device, std::shared_ptr<const KernelSpec> spec)
+      : device_(std::move(device)), spec_(std::move(spec)) {}
 
-  const KernelSpec& spec() const override { return spec_; }
+  const KernelSpec& spec() const override { return *spec_; }
   const CompileInfo& info() const override { return info_; }
   const std::shared_ptr<Device>& device() const override { return device_; }
 
  private:
   const std::shared_ptr<Device> device_;
-  const KernelSpec spec_;
+  const std::shared_ptr<const KernelSpec> spec_;
   const CompileInfo info_;
 };
 
@@ -39,13 +39,17 @@ class DryDeviceImpl : public DryDevice {
   const DeviceProfile& profile() const override { return profile_; }
   std::vector<KernelSpec> kernels() const override {
     const std::lock_guard<std::mutex> lock(mutex_);
-    return kernels_;
+    std::vector<KernelSpec> kernels;
+    kernels.reserve(kernels_.size());
+    for (const std::shared_ptr<const KernelSpec>& kernel : kernels_) kernels.push_back(*kernel);
+    return kernels;
   }
 
   absl::StatusOr<std::shared_ptr<const Module>> Load(const KernelSpec& spec) override {
+    const auto kernel = std::make_shared<const KernelSpec>(spec);
     const std::lock_guard<std::mutex> lock(mutex_);
-    if (keys_.insert(spec.key).second) kernels_.push_back(spec);
-    return std::make_shared<DryModule>(shared_from_this(), spec);
+    if (keys_.insert(spec.key).second) kernels_.push_back(kernel);
+    return std::make_shared<DryModule>(shared_from_this(), kernel);
   }
   absl::StatusOr<std::shared_ptr<const Module>> LoadCubin(const KernelSpec& spec,
                                                           absl::string_view) override {
@@ -103,7 +107,7 @@ class DryDeviceImpl : public DryDevice {
   std::atomic<Handle> next_handle_ = 1;
   mutable std::mutex mutex_;
   absl::flat_hash_set<std::string> keys_;
-  std::vector<KernelSpec> kernels_;
+  std::vector<std::shared_ptr<const KernelSpec>> kernels_;
 };
 
 // Multiprocessors and L2 of the model of each architecture that is found most in data centres, or

@@ -220,13 +220,16 @@ absl::Status BenchJit(const Options& options) {
   for (const KernelSpec& kernel : kernels) bytes += kernel.ptx.size();
   std::printf("\nthe %zu kernels of %s\n", kernels.size(),
               options.model.empty() ? options.synthetic.c_str() : options.model.c_str());
-  PTXSMITH_ASSIGN_OR_RETURN(
-      const double pure_ms, Milliseconds(options.repeats, [&] {
-        return OnThreads(1, kernels.size(), [&](size_t i) {
-          return BuildFromKey(kernels[i].key, device->profile().target).status();
-        });
-      }));
-  Row("PTX text of the kernels", pure_ms, absl::StrCat(bytes / 1024, " KiB"));
+  for (const int threads : {1, 8}) {
+    PTXSMITH_ASSIGN_OR_RETURN(
+        const double pure_ms, Milliseconds(options.repeats, [&] {
+          return OnThreads(threads, kernels.size(), [&](size_t i) {
+            return BuildFromKey(kernels[i].key, device->profile().target).status();
+          });
+        }));
+    Row(absl::StrCat("PTX text of the kernels, threads: ", threads).c_str(), pure_ms,
+        absl::StrCat(bytes / 1024, " KiB"));
+  }
   Row("the same with all launches of the model", text_ms, "found by loading it on a dry device");
   PTXSMITH_RETURN_IF_ERROR(BenchColdAndWarm(options, device, kernels, text_ms));
   PTXSMITH_RETURN_IF_ERROR(BenchLookup(device, kernels));

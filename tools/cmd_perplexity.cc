@@ -9,6 +9,7 @@
 #include <utility>
 #include <vector>
 
+#include "absl/strings/str_cat.h"
 #include "codegen/status_macros.h"
 #include "model/kl_divergence.h"
 #include "model/perplexity.h"
@@ -53,27 +54,44 @@ struct Report {
 enum class Base { kNone, kWrite, kCompare };
 
 absl::StatusOr<Report> Measure(const Options& options, const std::string& text, Base use) {
-  ModelOptions model = options.model;
-  if (options.perplexity.prompts) model.logit_rows = options.perplexity.window;
-  PTXSMITH_ASSIGN_OR_RETURN(OpenedModel opened, OpenModel(model));
-  PTXSMITH_ASSIGN_OR_RETURN(const std::vector<TokenId> ids,
-                            opened.tokenizer.Encode(text, {.add_bos = false}));
   PerplexityOptions perplexity = options.perplexity;
-  PTXSMITH_ASSIGN_OR_RETURN(const absl::Span<const TokenId> tokens, ScoredTokens(ids, perplexity));
-  const uint32_t vocab = opened.model->config().vocab_size;
   std::optional<LogitReader> base;
+  if (use == Base::kCompare) {
+    PTXSMITH_ASSIGN_OR_RETURN(base, LogitReader::Open(options.kl_base));
+    perplexity.window = base->window();
+    perplexity.windows = 0;
+  }
+  ModelOptions model = options.model;
+  if (perplexity.prompts) model.logit_rows = perplexity.window;
+  PTXSMITH_ASSIGN_OR_RETURN(OpenedModel opened, OpenModel(model));
+  // What llama-perplexity counts: tokens that have half a window before them.
+  perplexity.skip = perplexity.window / 2;
+  if (opened.tokenizer.add_bos()) perplexity.bos = opened.tokenizer.bos();
+
+  const uint32_t vocab = opened.model->config().vocab_size;
+  std::vector<TokenId> ids;
+  absl::Span<const TokenId> tokens;
   std::optional<LogitWriter> new_base;
   KlDivergence divergence;
-  if (use == Base::kCompare) {
-    PTXSMITH_ASSIGN_OR_RETURN(base, LogitReader::Open(options.kl_base, vocab, tokens));
+  if (base) {
+    if (base->vocab() != vocab) {
+      return absl::FailedPreconditionError(absl::StrCat("'", options.kl_base, "' has logits over ",
+                                                        base->vocab(), " tokens; the model has ",
+                                                        vocab));
+    }
+    tokens = base->tokens();
     perplexity.logits = [&](absl::Span<const float> logits) -> absl::Status {
       PTXSMITH_ASSIGN_OR_RETURN(const absl::Span<const float> row, base->Next());
       divergence.Add(row, logits);
       return absl::OkStatus();
     };
-  } else if (use == Base::kWrite) {
-    PTXSMITH_ASSIGN_OR_RETURN(LogitWriter writer,
-                              LogitWriter::Create(options.kl_base, vocab, tokens));
+  } else {
+    PTXSMITH_ASSIGN_OR_RETURN(ids, opened.tokenizer.Encode(text, {}));
+    PTXSMITH_ASSIGN_OR_RETURN(tokens, ScoredTokens(ids, perplexity));
+  }
+  if (use == Base::kWrite) {
+    PTXSMITH_ASSIGN_OR_RETURN(
+        LogitWriter writer, LogitWriter::Create(options.kl_base, vocab, perplexity.window, tokens));
     new_base.emplace(std::move(writer));
     perplexity.logits = [&](absl::Span<const float> logits) { return new_base->Append(logits); };
   }
@@ -86,7 +104,7 @@ absl::StatusOr<Report> Measure(const Options& options, const std::string& text, 
         progress->Advance();
       }));
   if (new_base) PTXSMITH_RETURN_IF_ERROR(new_base->Finish());
-  if (use == Base::kCompare) report.kl = divergence.Result();
+  if (base) report.kl = divergence.Result();
   return report;
 }
 
@@ -189,7 +207,10 @@ absl::Status RunPaths(const Options& options, const std::string& text) {
 }
 
 absl::Status RunPerplexity(const Options& options) {
-  PTXSMITH_ASSIGN_OR_RETURN(const std::string text, ReadText(options.file));
+  std::string text;
+  if (!options.kl) {
+    PTXSMITH_ASSIGN_OR_RETURN(text, ReadText(options.file));
+  }
   return options.paths ? RunPaths(options, text) : RunOnce(options, text);
 }
 
@@ -199,18 +220,27 @@ void AddPerplexityCommand(CLI::App& app, absl::Status& result) {
   auto options = std::make_shared<Options>();
   CLI::App* command = app.add_subcommand("perplexity", "Measure how well a model predicts a text");
   AddModelFlags(*command, options->model);
-  command->add_option("-f,--file", options->file, "The text")->required();
-  command->add_option("--window", options->perplexity.window, "Tokens per window")
-      ->capture_default_str();
-  command->add_option("--windows", options->perplexity.windows,
-                      "At most so many windows; 0: the whole text");
+  CLI::Option* const base = command->add_option(
+      "--kl-base", options->kl_base,
+      "Store the predictions in this file, as llama-perplexity does; with --kl compare with it");
+  CLI::Option_group* const text = command->add_option_group("text", "One of these");
+  text->add_option("-f,--file", options->file, "The text");
+  CLI::Option* const kl = text->add_flag(
+      "--kl", options->kl,
+      "Kullback-Leibler divergence from the stored predictions, over the text they were made of");
+  kl->needs(base);
+  text->require_option(1);
+  command
+      ->add_option("--window", options->perplexity.window,
+                   "Tokens per window, of which the second half is scored")
+      ->capture_default_str()
+      ->excludes(kl);
+  command
+      ->add_option("--windows", options->perplexity.windows,
+                   "At most so many windows; 0: the whole text")
+      ->excludes(kl);
   command->add_flag("--prompts", options->perplexity.prompts,
                     "Run each window as a prompt instead of token by token");
-  CLI::Option* base = command->add_option(
-      "--kl-base", options->kl_base, "Store the logits in this file; with --kl compare with it");
-  CLI::Option* kl =
-      command->add_flag("--kl", options->kl, "Kullback-Leibler divergence from the stored logits")
-          ->needs(base);
   command
       ->add_flag("--paths", options->paths,
                  "Every path the device has through the model, and how far it is from the one that "

@@ -12,6 +12,7 @@ constexpr uint32_t kExponent = 0x7f800000;
 constexpr uint32_t kOne = 127u << 23;
 constexpr uint32_t kLargest = 10u << 23;  // of a block's activations: 1024
 constexpr uint32_t kChunkBytes = 512;
+constexpr uint32_t kRowBytes = 128;
 
 template <size_t... I>
 std::array<Vec<U32, 4>, 8> LoadChunks(const In<U32>& from, std::index_sequence<I...>) {
@@ -40,14 +41,28 @@ void StoreColumns(KernelBuilder& k, const Out<U8>& image, uint32_t columns, cons
 
   const Val<U32> chunk = i / 4 % 8;
   const Val<U32> row = token % kPieceTokens * 4;  // the lanes of the token
-  const Out<U8> piece =
-      image.At(i / 32 * (columns / kPieceTokens) + token / kPieceTokens, kPieceBytes);
-  piece.At(chunk, kChunkBytes).At(row + i % 4, 16).As<U32>().Store<4>(0, words);
+  const uint32_t pieces = columns / kPieceTokens;
+  const Val<U32> block = i / 32;
+  const auto put = [&] {
+    if (!InRows(columns)) {
+      const Out<U8> piece = image.At(block * pieces + token / kPieceTokens, kPieceBytes);
+      piece.At(chunk, kChunkBytes).At(row + i % 4, 16).As<U32>().Store<4>(0, words);
+      return piece.At(kPieceExtras);
+    }
+    const Out<U8> of_block = image.At(block, pieces * kPieceBytes);
+    const Out<U32> tokens_row =
+        of_block.At(chunk / 2 * columns + token, kRowBytes).At(i % 4, 4).As<U32>();
+    for (uint32_t w = 0; w < 4; ++w) {
+      tokens_row.Store(((chunk % 2 * 4 + w) ^ token % kPieceTokens) * 4, words[w]);
+    }
+    return of_block.At(pieces * kPieceExtras).At(token / kPieceTokens, kExtraBytes);
+  };
+  const Out<U8> extras = put();
   k.If(i % 32 == 0, [&] {
-    piece.At(kPieceUnits).As<F32>().Store(token % kPieceTokens, Bitcast<F32>(power - kLargest));
+    extras.At(kExtraUnits).As<F32>().Store(token % kPieceTokens, Bitcast<F32>(power - kLargest));
   });
   k.If(i % 4 == 0, [&] {
-    const Out<F16> sums = piece.At(kPieceSums).At(row + chunk / 2, 8).As<F16>().At(chunk % 2);
+    const Out<F16> sums = extras.At(row + chunk / 2, 8).As<F16>().At(chunk % 2);
     sums.Store(0, high);
     sums.Store(2, ToF16(sum - ToF32(high)));
   });
@@ -55,8 +70,8 @@ void StoreColumns(KernelBuilder& k, const Out<U8>& image, uint32_t columns, cons
 
 PieceFragments::PieceFragments(const In<U8>& piece, const Val<U32>& lane)
     : chunks_(LoadChunks(piece.At(lane, 16).As<U32>(), std::make_index_sequence<8>())),
-      sums_(piece.At(kPieceSums).At(lane, 8).As<U32>().Load<2>(0)),
-      units_(piece.At(kPieceUnits).At(lane % 4, 8).As<F32>().Load<2>(0)) {}
+      sums_(ExtraSums(piece.At(kPieceExtras), lane)),
+      units_(ExtraUnits(piece.At(kPieceExtras), lane)) {}
 
 Vec<U32, 2> PieceFragments::Step(uint32_t step) const {
   const Vec<U32, 4>& chunk = chunks_[step / 2];

@@ -10,6 +10,7 @@
 #include "codegen/kernel_builder.h"
 #include "codegen/warp.h"
 #include "ptx_templates/tiles/column_image.h"
+#include "ptx_templates/tiles/gemm_tiles_wide.h"
 #include "ptx_templates/tiles/row_sums.h"
 #include "ptx_templates/tiles/tile_mma.h"
 #include "ptx_templates/tiles/tile_ring.h"
@@ -23,8 +24,7 @@ constexpr uint32_t kMaxPerSlice = 8;
 // Left to a small kernel, the next one of a step, so that its blocks wait on the SM for their
 // start.
 constexpr uint32_t kSharedOfOthers = 24 * 1024;
-// With 32 tokens a lane keeps 136 registers of activations, which leaves room for eight warps.
-constexpr uint32_t MaxWarps(uint32_t columns) { return columns == 32 ? 8 : 16; }
+constexpr uint32_t kMaxWarps = 16;
 constexpr uint32_t kPieceSumBytes = 512;  // of a row tile, for eight tokens
 
 uint32_t DivideUp(uint32_t a, uint32_t b) { return (a + b - 1) / b; }
@@ -222,8 +222,9 @@ void GemmTiles::OneTile(const Segment& segment, const InOut<F32>& place) {
   const Val<U32> i = *next_;
   const Val<U32> slot = warp_ * slots_ + i % slots_;
   full_->Wait(k_, slot, i / slots_ % 2);
+  FragmentSums tile_sums(k_, x_);
   const std::vector<Vec<F32, 4>> sums =
-      MultiplyTile(k_, segment.format, ring_->At(slot, slot_bytes_), x_, lane_, [&] {
+      MultiplyTile(k_, segment.format, ring_->At(slot, slot_bytes_), tile_sums, lane_, [&] {
         k_.WarpBarrier();
         k_.If(lane_ == 0, [&] { Ask(i + slots_); });
       });
@@ -283,7 +284,7 @@ GemmTilesPlan PlanOf(const GemmTilesSpec& spec) {
     }
     if (bytes >= best_bytes) continue;
     best_bytes = bytes;
-    best = {slices, per_slice, groups, MaxWarps(spec.columns) / per_slice};
+    best = {slices, per_slice, groups, kMaxWarps / per_slice};
   }
   return best;
 }
@@ -297,6 +298,7 @@ absl::StatusOr<KernelSpec> BuildGemmTiles(const GemmTilesSpec& spec, const Targe
                                                    " blocks; a block takes ",
                                                    kMaxPerSlice * kTileColumns, " columns"));
   }
+  if (InRows(spec.columns)) return BuildWideGemmTiles(spec, target);
   KernelBuilder k(KeyOf(spec, target), GemmTilesSpec::kFamily, target);
   GemmTiles(k, spec, plan).Run();
   return std::move(k).Finish();

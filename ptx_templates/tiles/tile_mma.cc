@@ -1,10 +1,9 @@
 #include "ptx_templates/tiles/tile_mma.h"
 
-#include <deque>
-#include <optional>
+#include <utility>
 
-#include "codegen/mma.h"
 #include "codegen/warp.h"
+#include "codegen/wgmma.h"
 #include "ptx_templates/decoders/words.h"
 #include "ptx_templates/tiles/tile_dot.h"
 
@@ -13,6 +12,7 @@ namespace {
 
 constexpr uint32_t kChunks = 8;  // of 32 columns, two steps of 16 each
 constexpr float kTwo24 = 16777216.0f;
+constexpr uint32_t kSwizzledRowBytes = 128;
 
 // Pairs of f16. Bits below 1024 under kMagic make 1024 and the bits.
 constexpr uint32_t kMagic = 0x64006400;
@@ -82,33 +82,20 @@ struct Rows {
   const T& operator[](uint32_t r) const { return r % 2 == 0 ? low : high; }
 };
 
-using Sums = std::deque<MmaTile>;  // of each piece
-
-// Adds a step of 16 columns to all pieces.
-void Add(Sums& sums, const Vec<U32, 4>& a, uint32_t step,
-         const std::vector<PieceFragments>& pieces) {
-  for (size_t i = 0; i < pieces.size(); ++i) sums[i].MultiplyAdd16(a, pieces[i].Step(step));
-}
-
-Sums NoSums(KernelBuilder& k, size_t count) {
-  Sums sums;
-  for (size_t i = 0; i < count; ++i) sums.emplace_back(k);
-  return sums;
-}
-
-std::vector<Vec<F32, 4>> Results(const std::vector<PieceFragments>& pieces,
-                                 absl::FunctionRef<Val<F32>(size_t piece, size_t element)> of) {
+std::vector<Vec<F32, 4>> Results(const TileSums& sums,
+                                 absl::FunctionRef<Val<F32>(uint32_t piece, uint32_t element)> of) {
   std::vector<Vec<F32, 4>> results;
-  for (size_t i = 0; i < pieces.size(); ++i) {
-    results.push_back(MakeVec<4>([&](size_t e) { return of(i, e) * pieces[i].Units()[e % 2]; }));
+  for (uint32_t i = 0; i < sums.pieces(); ++i) {
+    const Vec<F32, 2> units = sums.Units(i);
+    results.push_back(
+        MakeVec<4>([&](size_t e) { return of(i, static_cast<uint32_t>(e)) * units[e % 2]; }));
   }
   return results;
 }
 
 // q4_k and q5_k.
 std::vector<Vec<F32, 4>> ScalesAndMinimums(KernelBuilder& k, const TileFormat& format,
-                                           const InOut<U8>& tile,
-                                           const std::vector<PieceFragments>& pieces,
+                                           const InOut<U8>& tile, TileSums& sums,
                                            const Val<U32>& lane, absl::FunctionRef<void()> loaded) {
   const Planes planes(format, tile, lane);
   const InOut<U8> header = tile.At(format.header_at).At(lane / 4, 16);
@@ -132,38 +119,36 @@ std::vector<Vec<F32, 4>> ScalesAndMinimums(KernelBuilder& k, const TileFormat& f
   };
   const Val<U32> m_low = minimums(0);
   const Val<U32> m_high = minimums(1);
-  Sums offsets = NoSums(k, pieces.size());
-  for (size_t i = 0; i < pieces.size(); ++i) {
-    offsets[i].MultiplyAdd16(Vec<U32, 4>({m_low, m_high, m_low, m_high}), pieces[i].Sums());
-  }
 
-  Sums sums = NoSums(k, pieces.size());
   for (uint32_t chunk = 0; chunk < kChunks; ++chunk) {
     const auto scale = [&](uint32_t r) {
       return AddHalf2(MagicByte(unpacked[r][chunk / 4].scales, chunk % 4), Minus1024And(0));
     };
     const Rows<Val<U32>> pair{scale(0), scale(1)};
-    for (uint32_t step = 2 * chunk; step < 2 * chunk + 2; ++step) {
-      Add(sums, MakeVec<4>([&](uint32_t r) { return MulHalf2(planes.Small(step, r), pair[r]); }),
-          step, pieces);
-    }
+    sums.AddChunk(chunk, chunk == 0, [&](uint32_t step) {
+      return MakeVec<4>([&](uint32_t r) { return MulHalf2(planes.Small(step, r), pair[r]); });
+    });
   }
+  std::deque<MmaTile> offsets;
+  for (uint32_t i = 0; i < sums.pieces(); ++i) {
+    offsets.emplace_back(k).MultiplyAdd16(Vec<U32, 4>({m_low, m_high, m_low, m_high}),
+                                          sums.BlockSums(i));
+  }
+  sums.Finish();
   const Vec<F32, 2> low = UnpackHalf2(headers.low[0]);
   const Vec<F32, 2> high = UnpackHalf2(headers.high[0]);
   const Rows<Val<F32>> d{low[0] * kTwo24, high[0] * (kTwo24 / 16)};
   const Rows<Val<F32>> minus{low[1] * (-kTwo24 * kPieceSumScale),
                              high[1] * (-kTwo24 * kPieceSumScale)};
-  return Results(pieces, [&](size_t i, size_t e) {
-    const auto row = static_cast<uint32_t>(e / 2);
-    return Fma(minus[row], offsets[i].Element(e), d[row] * sums[i].Element(e));
+  return Results(sums, [&](uint32_t i, uint32_t e) {
+    return Fma(minus[e / 2], offsets[i].Element(e), d[e / 2] * sums.Sum(i, e));
   });
 }
 
 // q6_k.
-std::vector<Vec<F32, 4>> SignedScales(KernelBuilder& k, const TileFormat& format,
-                                      const InOut<U8>& tile,
-                                      const std::vector<PieceFragments>& pieces,
-                                      const Val<U32>& lane, absl::FunctionRef<void()> loaded) {
+std::vector<Vec<F32, 4>> SignedScales(KernelBuilder&, const TileFormat& format,
+                                      const InOut<U8>& tile, TileSums& sums, const Val<U32>& lane,
+                                      absl::FunctionRef<void()> loaded) {
   const Planes planes(format, tile, lane);
   const InOut<U8> header = tile.At(format.header_at);
   // A lane's eight columns of a chunk lie in one block of 16, the chunk's first or second.
@@ -173,7 +158,6 @@ std::vector<Vec<F32, 4>> SignedScales(KernelBuilder& k, const TileFormat& format
   const Rows<Val<F32>> d{ToF32(factors.Load(0)), ToF32(factors.Load(8))};
   loaded();
 
-  Sums sums = NoSums(k, pieces.size());
   for (uint32_t chunk = 0; chunk < kChunks; ++chunk) {
     // Scale + 128, then itself; that of row g + 8 divided by 16, as its nibbles are 16 q.
     const auto biased = [&](uint32_t r) {
@@ -181,20 +165,17 @@ std::vector<Vec<F32, 4>> SignedScales(KernelBuilder& k, const TileFormat& format
     };
     const Rows<Val<U32>> scale{AddHalf2(biased(0), Minus1024And(128)),
                                FmaHalf2(biased(1), 0x2c002c00, 0xd480d480)};
-    for (uint32_t step = 2 * chunk; step < 2 * chunk + 2; ++step) {
-      Add(sums,
-          MakeVec<4>([&](uint32_t r) { return MulHalf2(planes.Signed(step, r, 32), scale[r]); }),
-          step, pieces);
-    }
+    sums.AddChunk(chunk, chunk == 0, [&](uint32_t step) {
+      return MakeVec<4>([&](uint32_t r) { return MulHalf2(planes.Signed(step, r, 32), scale[r]); });
+    });
   }
-  return Results(pieces, [&](size_t i, size_t e) {
-    return sums[i].Element(e) * d[static_cast<uint32_t>(e / 2)];
-  });
+  sums.Finish();
+  return Results(sums, [&](uint32_t i, uint32_t e) { return sums.Sum(i, e) * d[e / 2]; });
 }
 
 // q4_0 and q8_0.
 std::vector<Vec<F32, 4>> Halves(KernelBuilder& k, const TileFormat& format, const InOut<U8>& tile,
-                                const std::vector<PieceFragments>& pieces, const Val<U32>& lane,
+                                TileSums& sums, const Val<U32>& lane,
                                 absl::FunctionRef<void()> loaded) {
   const bool bytes = format.plane == TilePlane::kBytes;
   const Planes planes(format, tile, lane);
@@ -202,35 +183,144 @@ std::vector<Vec<F32, 4>> Halves(KernelBuilder& k, const TileFormat& format, cons
   const Rows<Vec<U32, 4>> factors{header.Load<4>(0), header.Load<4>(32)};
 
   std::deque<Var<F32>> totals;
-  for (size_t i = 0; i < 4 * pieces.size(); ++i) totals.emplace_back(&k.recorder(), 0.0f);
-  Sums sums = NoSums(k, pieces.size());
+  for (uint32_t i = 0; i < 4 * sums.pieces(); ++i) totals.emplace_back(&k.recorder(), 0.0f);
   for (uint32_t chunk = 0; chunk < kChunks; ++chunk) {
-    for (uint32_t step = 2 * chunk; step < 2 * chunk + 2; ++step) {
-      Add(sums, MakeVec<4>([&](uint32_t r) { return planes.Signed(step, r, bytes ? 128 : 8); }),
-          step, pieces);
-    }
+    sums.AddChunk(chunk, /*fresh=*/true, [&](uint32_t step) {
+      return MakeVec<4>([&](uint32_t r) { return planes.Signed(step, r, bytes ? 128 : 8); });
+    });
+    sums.Finish();
     const Val<F32> high = UnpackHalf2(factors.high[chunk / 2])[chunk % 2];
     const Rows<Val<F32>> d{UnpackHalf2(factors.low[chunk / 2])[chunk % 2],
                            bytes ? high : high * (1.0f / 16)};
-    for (size_t i = 0; i < totals.size(); ++i) {
-      totals[i].Fma(d[static_cast<uint32_t>(i % 4 / 2)], sums[i / 4].Element(i % 4));
-      sums[i / 4].SetElement(i % 4, 0.0f);
+    for (uint32_t i = 0; i < totals.size(); ++i) {
+      totals[i].Fma(d[i % 4 / 2], sums.Sum(i / 4, i % 4));
     }
   }
   loaded();  // only here: registers do not hold the tile beside two sets of sums
-  return Results(pieces, [&](size_t i, size_t e) -> Val<F32> { return totals[4 * i + e]; });
+  return Results(sums, [&](uint32_t i, uint32_t e) -> Val<F32> { return totals[4 * i + e]; });
 }
+
+void Clear(std::deque<MmaTile>& sums) {
+  for (MmaTile& sum : sums) {
+    for (size_t e = 0; e < 4; ++e) sum.SetElement(e, 0.0f);
+  }
+}
+
+class WarpSums : public RowSums {
+ public:
+  WarpSums(KernelBuilder& k, uint32_t pieces, const Val<U32>& lane) : RowSums(k, pieces, lane) {
+    for (uint32_t i = 0; i < pieces; ++i) sums_.emplace_back(k);
+  }
+  void AddChunk(uint32_t chunk, bool fresh,
+                absl::FunctionRef<Vec<U32, 4>(uint32_t step)> a) override {
+    if (fresh) Clear(sums_);
+    // A lane's piece of 16 bytes is one of a row's eight; these are four of them, two steps.
+    const Val<U32> place = (lane() / 8 + chunk % 2 * 4) ^ lane() % 8;
+    std::vector<Vec<U32, 4>> b;
+    for (uint32_t i = 0; i < pieces(); ++i) {
+      const InOut<F16> row = Rows(chunk / 2).At(i * 512).At(lane() % 8, kSwizzledRowBytes);
+      b.push_back(LoadMatrices(row.At(place, 16), /*transposed=*/false));
+    }
+    for (uint32_t s = 0; s < 2; ++s) {
+      const Vec<U32, 4> weights = a(2 * chunk + s);
+      for (uint32_t i = 0; i < pieces(); ++i) {
+        sums_[i].MultiplyAdd16(weights, Vec<U32, 2>({b[i][2 * s], b[i][2 * s + 1]}));
+      }
+    }
+  }
+  Val<F32> Sum(uint32_t piece, uint32_t element) const override {
+    return sums_[piece].Element(element);
+  }
+
+ private:
+  std::deque<MmaTile> sums_;
+};
+
+class GroupSums : public RowSums {
+ public:
+  GroupSums(KernelBuilder& k, uint32_t pieces, const Val<U32>& lane)
+      : RowSums(k, pieces, lane), tile_(k, pieces * kPieceTokens) {}
+
+  void AddChunk(uint32_t chunk, bool fresh,
+                absl::FunctionRef<Vec<U32, 4>(uint32_t step)> a) override {
+    // Fragments of two chunks at a time are in registers.
+    if (pending_ == 2) {
+      WgmmaWait(builder(), 1);
+      pending_ = 1;
+    }
+    const Vec<U32, 4> first = a(2 * chunk), second = a(2 * chunk + 1);
+    const SwizzledRows rows(Rows(chunk / 2));
+    WgmmaFence(builder());
+    tile_.MultiplyAdd16(first, rows, chunk % 2 * 2, fresh ? !builder().True() : builder().True());
+    tile_.MultiplyAdd16(second, rows, chunk % 2 * 2 + 1, builder().True());
+    WgmmaCommit(builder());
+    ++pending_;
+  }
+  void Finish() override {
+    WgmmaWait(builder(), 0);
+    pending_ = 0;
+  }
+  Val<F32> Sum(uint32_t piece, uint32_t element) const override {
+    return tile_.Element(4 * piece + element);
+  }
+
+ private:
+  WgmmaTile tile_;
+  uint32_t pending_ = 0;  // chunks under way
+};
 
 }  // namespace
 
+FragmentSums::FragmentSums(KernelBuilder& k, const std::vector<PieceFragments>& x)
+    : TileSums(static_cast<uint32_t>(x.size())), x_(x) {
+  for (uint32_t i = 0; i < pieces(); ++i) sums_.emplace_back(k);
+}
+
+void FragmentSums::AddChunk(uint32_t chunk, bool fresh,
+                            absl::FunctionRef<Vec<U32, 4>(uint32_t step)> a) {
+  if (fresh) Clear(sums_);
+  for (uint32_t step = 2 * chunk; step < 2 * chunk + 2; ++step) {
+    const Vec<U32, 4> weights = a(step);
+    for (uint32_t i = 0; i < pieces(); ++i) sums_[i].MultiplyAdd16(weights, x_[i].Step(step));
+  }
+}
+
+Val<F32> FragmentSums::Sum(uint32_t piece, uint32_t element) const {
+  return sums_[piece].Element(element);
+}
+
+void RowSums::Begin(const InOut<F16>& x, const InOut<U8>& extras) {
+  x_.emplace(x);
+  extras_.emplace(extras);
+}
+
+InOut<F16> RowSums::Rows(uint32_t j) const {
+  return x_->At(j * pieces() * kPieceTokens * SwizzledRows::kColumns);
+}
+
+Vec<U32, 2> RowSums::BlockSums(uint32_t piece) const {
+  return ExtraSums(extras_->At(piece * kExtraBytes), lane_);
+}
+
+Vec<F32, 2> RowSums::Units(uint32_t piece) const {
+  return ExtraUnits(extras_->At(piece * kExtraBytes), lane_);
+}
+
+std::unique_ptr<RowSums> NewWarpSums(KernelBuilder& k, uint32_t pieces, const Val<U32>& lane) {
+  return std::make_unique<WarpSums>(k, pieces, lane);
+}
+
+std::unique_ptr<RowSums> NewGroupSums(KernelBuilder& k, uint32_t pieces, const Val<U32>& lane) {
+  return std::make_unique<GroupSums>(k, pieces, lane);
+}
+
 std::vector<Vec<F32, 4>> MultiplyTile(KernelBuilder& k, const TileFormat& format,
-                                      const InOut<U8>& tile,
-                                      const std::vector<PieceFragments>& pieces,
-                                      const Val<U32>& lane, absl::FunctionRef<void()> loaded) {
+                                      const InOut<U8>& tile, TileSums& sums, const Val<U32>& lane,
+                                      absl::FunctionRef<void()> loaded) {
   const auto multiply = format.header == TileHeader::kScalesAndMinimums ? ScalesAndMinimums
                         : format.header == TileHeader::kSignedScales    ? SignedScales
                                                                         : Halves;
-  return multiply(k, format, tile, pieces, lane, loaded);
+  return multiply(k, format, tile, sums, lane, loaded);
 }
 
 }  // namespace ptxsmith

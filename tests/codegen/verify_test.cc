@@ -210,10 +210,7 @@ TEST(ShuffleTest, InForWithALanesTripCount) {
 absl::StatusOr<KernelSpec> WithInstruction(const char* mnemonic, int sm) {
   return Build(
       [&](KernelBuilder& k) {
-        ir::Instr instr;
-        instr.mnemonic = mnemonic;
-        instr.loc = SourceLoc::Here();
-        k.recorder().Append(std::move(instr));
+        k.recorder().Append(ir::Op::kPlain, mnemonic, {}, SourceLoc::Here());
       },
       Sm(sm));
 }

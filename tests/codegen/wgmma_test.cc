@@ -42,6 +42,24 @@ TEST(WgmmaTest, ReadsSwizzledRows) {
   }
 }
 
+TEST(WgmmaTest, TakesAFragmentFromRegisters) {
+  const auto multiply = [](KernelBuilder& k) {
+    const Shared<F16> rows = k.AlignedSharedArray<F16>("rows", 8 * 64, SwizzledRows::kAlignment);
+    WgmmaTile tile(k, 8);
+    const Val<U32> lane = k.Lane();
+    const Vec<U32, 4> a({lane, lane + 1, lane + 2, lane + 3});
+    WgmmaFence(k);
+    tile.MultiplyAdd16(a, SwizzledRows(rows), 0, k.True());
+    WgmmaCommit(k);
+    WgmmaWait(k, 0);
+    k.Param<Out<F32>>("y", {.count = 64}).Store(k.ThreadX(), tile.Element(3));
+  };
+  ASSERT_OK_AND_ASSIGN(const KernelSpec spec, Build(multiply, Sm90a()));
+  EXPECT_THAT(spec.ptx, testing::ContainsRegex("m64n8k16.f32.f16.f16 \\{%f0, %f1, %f2, %f3\\}, "
+                                               "\\{%r[0-9]+, %r[0-9]+, %r[0-9]+, %r[0-9]+\\}, "
+                                               "%rd[0-9]+, 1, 1, 1, 0;"));
+}
+
 TEST(WgmmaTest, OnlySm90aHasThem) {
   for (const Target& target : {Sm(90), Sm(80), Sm(100).Specific().value()}) {
     EXPECT_THAT(Build([](KernelBuilder& k) { WgmmaCommit(k); }, target),

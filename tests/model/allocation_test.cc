@@ -48,7 +48,8 @@ TEST_P(DecodingAllocationTest, ATokenIsOneGraphLaunchAndNothingElse) {
   const std::string bytes = Write(RandomModel{}).Build();
   ASSERT_OK_AND_ASSIGN(const GgufFile file, GgufFile::Parse(Bytes(bytes)));
   ASSERT_OK_AND_ASSIGN(const auto model, Transformer::Load(file, cache, {}));
-  ASSERT_OK(model->SetSampling({.temperature = GetParam(), .penalty = 1.1f}, {}));
+  ASSERT_OK(model->SetSampling(
+      {.temperature = GetParam(), .penalty = GetParam() == 0 ? 1.0f : 1.1f}, {}));
   ASSERT_OK(model->Prompt({1, 2, 3}, /*want_logits=*/true));
   ASSERT_OK(model->Greedy());
 

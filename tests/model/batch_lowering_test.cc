@@ -23,17 +23,7 @@ constexpr double kLogitTolerance = 5e-3;
 constexpr uint32_t kSlots = 32;
 
 // Queries and keys of one type, values of another; biases; two slices of columns and more.
-const RandomModel kQwen2 = {.architecture = "qwen2",
-                            .type = QuantType::kQ4K,
-                            .embedding = QuantType::kQ6K,
-                            .context = 24,
-                            .width = 256,
-                            .hidden = 2304,
-                            .heads = 4,
-                            .kv_heads = 2,
-                            .head_dim = 64,
-                            .rope_dim = 64,
-                            .seed = 3};
+const RandomModel kQwen2 = Qwen2Model(/*hidden=*/2304);
 
 double Distance(absl::Span<const float> got, absl::Span<const float> want) {
   double error = 0, norm = 0;

@@ -76,8 +76,8 @@ TEST(ModelConfigTest, RopeScaling) {
   EXPECT_EQ(grown.attention_scale, 1.0f);
   w.Set("llama.rope.dimension_count", U32(8));
   EXPECT_THAT(Read(w), StatusIs(StatusCode::kUnimplemented, HasSubstr("8 of 16 elements")));
-  EXPECT_THAT(Read(TinyModel().Set("llama.rope.scaling.type", Str("longrope"))),
-              StatusIs(StatusCode::kUnimplemented, HasSubstr("'longrope'")));
+  EXPECT_THAT(Read(TinyModel().Set("llama.rope.scaling.type", Str("dynamic"))),
+              StatusIs(StatusCode::kUnimplemented, HasSubstr("'dynamic'")));
 }
 
 TEST(ModelConfigTest, PlainBlocks) {

@@ -73,7 +73,8 @@ TEST_P(DeviceSamplerTest, ChoosesWhatTheHostDoes) {
         SamplerOptions{.temperature = 100, .top_k = 64, .top_p = 1, .min_p = 0, .seed = 2},
         SamplerOptions{.temperature = 30, .top_k = 50, .top_p = 1, .penalty = 1.5f, .seed = 3},
         SamplerOptions{.temperature = 50, .top_k = 64, .top_p = 1, .min_p = 1e-12f, .seed = 4},
-        SamplerOptions{.temperature = 1, .top_k = 1, .seed = 5}}) {
+        SamplerOptions{.temperature = 1, .top_k = 1, .seed = 5},
+        SamplerOptions{.penalty = 1.5f, .seed = 6}}) {
     SCOPED_TRACE(options.seed);
     ASSERT_OK_AND_ASSIGN(const std::vector<TokenId> device, OnDevice(options));
     ASSERT_OK_AND_ASSIGN(const std::vector<TokenId> host, OnHost(options));
@@ -92,6 +93,44 @@ TEST_P(DeviceSamplerTest, TheSeedDecidesAndTemperatureZeroIsGreedyAgain) {
   EXPECT_NE(first, greedy);
   EXPECT_THAT(OnDevice(options), IsOkAndHolds(first));
   EXPECT_THAT(OnDevice({}), IsOkAndHolds(greedy));
+}
+
+// Each sequence of a batch by its own options, as if it were alone; one of them is greedy.
+TEST_P(DeviceSamplerTest, SequencesOfABatchSampleIndependently) {
+  const SamplerOptions options[] = {{.temperature = 20, .seed = 1},
+                                    {},
+                                    {.temperature = 30, .top_k = 50, .penalty = 1.5f, .seed = 3}};
+  const std::string bytes = Write(RandomModel{.context = kTokens + 20}).Build();
+  ASSERT_OK_AND_ASSIGN(const GgufFile file, GgufFile::Parse(Bytes(bytes)));
+  ASSERT_OK_AND_ASSIGN(model_,
+                       Transformer::Load(file, *cache_, {.slots = 3, .exact_batches = true}));
+  std::vector<std::vector<TokenId>> alone(3), together(3);
+  for (uint32_t slot = 0; slot < 3; ++slot) {
+    ASSERT_OK(model_->Select(slot));
+    ASSERT_OK_AND_ASSIGN(alone[slot], OnHost(options[slot]));
+  }
+  std::vector<SlotToken> rows;
+  for (uint32_t slot : {2, 0, 1}) {
+    ASSERT_OK(model_->Select(slot));
+    model_->Reset();
+    ASSERT_OK(model_->SetSampling(options[slot], kPrompt));
+    ASSERT_OK(model_->Prompt(kPrompt, /*want_logits=*/true));
+    ASSERT_OK_AND_ASSIGN(const TokenId first, model_->Greedy());
+    together[slot].push_back(first);
+    rows.push_back({slot, first});
+  }
+  ASSERT_OK(model_->StepBatch(rows));
+  for (uint32_t i = 1; i < kTokens; ++i) {
+    if (i + 1 < kTokens) {
+      ASSERT_OK(model_->StepBatchGreedy());
+    }
+    ASSERT_OK_AND_ASSIGN(const absl::Span<const TokenId> chosen, model_->NextBatch());
+    for (size_t r = 0; r < rows.size(); ++r) together[rows[r].slot].push_back(chosen[r]);
+  }
+  EXPECT_EQ(together, alone);
+
+  ASSERT_OK(model_->SetSampling({}, {}));
+  EXPECT_THAT(model_->StepBatchGreedy(), StatusIs(absl::StatusCode::kFailedPrecondition));
 }
 
 TEST_P(DeviceSamplerTest, RefusesWhatItCannot) {

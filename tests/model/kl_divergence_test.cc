@@ -1,6 +1,7 @@
 #include "model/kl_divergence.h"
 
 #include <cmath>
+#include <limits>
 #include <vector>
 
 #include "gtest/gtest.h"
@@ -29,6 +30,15 @@ TEST(KlDivergenceTest, OfTwoCoins) {
   KlDivergence reverse;
   reverse.Add({std::log(3.0f), 0}, {0, 0});
   EXPECT_NEAR(reverse.Result().mean, 0.75 * std::log(1.5) + 0.25 * std::log(0.5), 1e-7);
+}
+
+// What the base does not know of counts on neither side.
+TEST(KlDivergenceTest, AmongTheTokensOfTheBase) {
+  const float unknown = -std::numeric_limits<float>::infinity();
+  KlDivergence kl;
+  kl.Add({0, unknown, 0}, {std::log(3.0f), 9, 0});
+  EXPECT_NEAR(kl.Result().mean, std::log(2.0) - std::log(3.0) / 2, 1e-7);
+  EXPECT_EQ(kl.Result().same_top, 0.0);
 }
 
 TEST(KlDivergenceTest, Statistics) {

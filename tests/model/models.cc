@@ -103,6 +103,11 @@ GgufWriter Write(const RandomModel& m) {
     set("rope.scaling.factor", F32(4));
     set("rope.scaling.original_context_length", U32(m.context / 4));
   }
+  if (m.longrope) {
+    set("rope.scaling.type", Str("longrope"));
+    set("rope.scaling.attn_factor", F32(1.25f));
+    set("rope.scaling.original_context_length", U32(8));
+  }
   if (m.window != 0) set("attention.sliding_window", U32(m.window));
   if (m.attention_softcap != 0) set("attn_logit_softcapping", F32(m.attention_softcap));
   if (m.logit_softcap != 0) set("final_logit_softcapping", F32(m.logit_softcap));
@@ -135,6 +140,10 @@ GgufWriter Write(const RandomModel& m) {
   if (!m.tied) matrix("output.weight", m.type, m.width, kTinyVocab);
   if (phi2) bias("output.bias", kTinyVocab);
   if (m.rope_factors) vector("rope_freqs.weight", m.rope_dim / 2);
+  if (m.longrope) {
+    vector("rope_factors_short.weight", m.rope_dim / 2);
+    vector("rope_factors_long.weight", m.rope_dim / 2);
+  }
   const uint32_t q_width = m.heads * m.head_dim;
   const uint32_t kv_width = m.kv_heads * m.head_dim;
   for (uint32_t i = 0; i < m.blocks; ++i) {
@@ -211,7 +220,8 @@ absl::StatusOr<reference::Model> ReferenceModel(const GgufFile& file) {
   model.eps = eps;
   PTXSMITH_ASSIGN_OR_RETURN(
       const RopeScaling scaling,
-      ReadRopeScaling(file, key(""), {rope_dim, rope_base, context}));  // see rope_scaling_test.cc
+      ReadRopeScaling(file, key(""),
+                      {rope_dim, rope_base, context, context}));  // see rope_scaling_test.cc
   model.rope_factors = scaling.divisors;
   model.attention.scale *= scaling.magnitude * scaling.magnitude;
   PTXSMITH_ASSIGN_OR_RETURN(model.token_embedding, load.Matrix("token_embd.weight"));

@@ -47,12 +47,27 @@ struct RandomModel {
   bool rope_factors = false;  // a tensor of rope_freqs
   bool fused_qkv = false;     // queries, keys and values in one tensor
   bool yarn = false;          // positions of four times the context
+  bool longrope = false;      // factors for up to 8 positions and for more
   uint32_t window = 0;        // what is 0 is left to the default of the architecture
   float attention_softcap = 0;
   float logit_softcap = 0;
   uint64_t seed = 1;
 };
 GgufWriter Write(const RandomModel& model);
+
+// A model that every lowering takes, with biases and two types of weights.
+inline RandomModel Qwen2Model(uint32_t hidden = 256) {
+  return {.architecture = "qwen2",
+          .type = QuantType::kQ4K,
+          .embedding = QuantType::kQ6K,
+          .width = 256,
+          .hidden = hidden,
+          .heads = 4,
+          .kv_heads = 2,
+          .head_dim = 64,
+          .rope_dim = 64,
+          .seed = 3};
+}
 
 // The model of `file` with decoded weights. `file` may go away. Reads the metadata by itself: what
 // an architecture means is written down here a second time, to be compared with config.cc.

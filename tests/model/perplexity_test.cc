@@ -71,7 +71,25 @@ TEST_F(PerplexityTest, ScoresTheNextTokensOfEachWindow) {
   EXPECT_EQ(one.tokens, 9u);
 }
 
+// What is skipped is read all the same, and BOS in place of a window's first token.
+TEST_F(PerplexityTest, ScoresWhatHasEnoughBeforeIt) {
+  const PerplexityOptions options = {.window = 10, .windows = 1, .skip = 5, .bos = 7};
+  double mean = 0;
+  for (size_t i = 0; i < 9; ++i) {
+    ASSERT_OK(model_->Step(i == 0 ? 7 : tokens_[i], true));
+    ASSERT_OK_AND_ASSIGN(const auto logits, model_->Logits());
+    if (i >= 5) mean += NegativeLogLikelihood(logits, tokens_[i + 1]) / 4;
+  }
+  ASSERT_OK_AND_ASSIGN(const PerplexityResult r, Perplexity(*model_, tokens_, options, nullptr));
+  EXPECT_EQ(r.tokens, 4u);
+  EXPECT_NEAR(r.nll, mean, 1e-9);
+}
+
 TEST_F(PerplexityTest, RefusesWindowsThatCannotBeScored) {
+  EXPECT_THAT(
+      Perplexity(*model_, tokens_, {.window = 10, .skip = 9}, nullptr),
+      StatusIs(absl::StatusCode::kInvalidArgument,
+               "a window of 10 tokens has nothing to score behind the first 9 predictions"));
   EXPECT_THAT(Perplexity(*model_, tokens_, {.window = 1}, nullptr),
               StatusIs(absl::StatusCode::kInvalidArgument,
                        "a window of 1 tokens: must be from 2 to the context of 24"));

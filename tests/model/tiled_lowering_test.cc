@@ -21,17 +21,6 @@ using testing::HasSubstr;
 // ||tiled - plain|| / ||plain||: activations of 15 bits, f16 between matrices.
 constexpr double kLogitTolerance = 5e-3;
 
-const RandomModel kQwen2 = {.architecture = "qwen2",
-                            .type = QuantType::kQ4K,
-                            .embedding = QuantType::kQ6K,
-                            .width = 256,
-                            .hidden = 256,
-                            .heads = 4,
-                            .kv_heads = 2,
-                            .head_dim = 64,
-                            .rope_dim = 64,
-                            .seed = 3};
-
 // The largest difference, as a part of the largest logit.
 double Distance(absl::Span<const float> got, const std::vector<double>& want) {
   double worst = 0, scale = 0;
@@ -89,7 +78,7 @@ TEST_P(TiledLoweringTest, LogitsAreThoseOfThePlainOne) {
 
 // Biases, and pairs of elements that rotate half a head apart.
 TEST_P(TiledLoweringTest, Qwen2IsThatOfThePlainOne) {
-  const std::string bytes = Write(kQwen2).Build();
+  const std::string bytes = Write(Qwen2Model()).Build();
   ASSERT_OK_AND_ASSIGN(const GgufFile file, GgufFile::Parse(Bytes(bytes)));
   ASSERT_OK_AND_ASSIGN(const auto plain,
                        Transformer::Load(file, *cache_, {.lowering = LoweringChoice::kPlain}));
@@ -115,7 +104,7 @@ TEST_P(TiledLoweringTest, Qwen2IsThatOfThePlainOne) {
 TEST_P(TiledLoweringTest, DiffersFromTheReferenceByWhatItRounds) {
   const bool emulated = cache_->device()->profile().emulated;
   const bool full = !emulated || std::getenv(kFullVariable) != nullptr;
-  RandomModel shape = kQwen2;
+  RandomModel shape = Qwen2Model();
   shape.context = full ? 1026 : 130;
   if (full) shape.blocks = 1;  // the references take their time
   const std::string bytes = Write(shape).Build();

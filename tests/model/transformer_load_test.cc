@@ -109,6 +109,33 @@ TEST_F(TransformerLoadTest, RefusesBrokenRopeFactors) {
   EXPECT_THAT(Load(file), StatusIs(absl::StatusCode::kDataLoss, "rope_freqs.weight holds -1"));
 }
 
+// The factors that hold are those of the context, as a file would rotate that has no others.
+TEST_F(TransformerLoadTest, TheContextChoosesAmongLongropeFactors) {
+  const GgufWriter file = Write({.longrope = true});
+  std::vector<uint8_t> of_short;
+  for (const uint32_t context : {8, 9}) {
+    SCOPED_TRACE(context);
+    GgufWriter one = file;
+    one.Remove("llama.rope.scaling.type");
+    one.Find(context > 8 ? "rope_factors_long.weight" : "rope_factors_short.weight").name =
+        "rope_freqs.weight";
+    std::vector<std::vector<float>> logits;
+    for (const GgufWriter& writer : {file, one}) {
+      ASSERT_OK_AND_ASSIGN(const auto model, Load(writer, {.context = context}));
+      for (TokenId token = 0; token < 8; ++token) ASSERT_OK(model->Step(token, true));
+      ASSERT_OK_AND_ASSIGN(const auto last, model->Logits());
+      logits.emplace_back(last.begin(), last.end());
+      if (context == 8) {
+        ASSERT_OK_AND_ASSIGN(of_short, model->Save());
+      } else {
+        model->Reset();
+        EXPECT_THAT(model->Restore(of_short), StatusIs(absl::StatusCode::kInvalidArgument));
+      }
+    }
+    EXPECT_EQ(logits[0], logits[1]);
+  }
+}
+
 TEST_F(TransformerLoadTest, ReportsTheProgressOfTheUpload) {
   const std::string bytes = Write({}).Build();
   ASSERT_OK_AND_ASSIGN(const GgufFile file, GgufFile::Parse(Bytes(bytes)));

@@ -7,6 +7,7 @@
 
 #include "absl/strings/match.h"
 #include "absl/strings/str_cat.h"
+#include "absl/strings/str_split.h"
 #include "gmock/gmock.h"
 #include "gtest/gtest.h"
 #include "model/kernel_list.h"
@@ -106,6 +107,36 @@ TEST_F(CacheCommandTest, RefusesWhatItCannotDo) {
   EXPECT_THAT(outcome.err, HasSubstr("unknown target 'sm_42'"));
   EXPECT_EQ(Run({"cache"}).exit_code, 2);
 }
+
+// A model runs on every architecture without having been tuned for it: kernels are found for it,
+// its compiler takes them, and each can be printed by its name.
+class ArchitectureTest : public CacheCommandTest,
+                         public testing::WithParamInterface<const char*> {};
+
+TEST_P(ArchitectureTest, EveryKernelOfAModelCompiles) {
+  const std::string arch = GetParam();
+  Outcome outcome =
+      Run({"warm", "-m", TestPath("data/sample-q4_k_m.gguf"), "--arch", arch, "-c", "64"});
+  ASSERT_EQ(outcome.exit_code, 0) << outcome.err;
+  const std::vector<std::string> lines =
+      absl::StrSplit(Run({"cache", "ls"}).out, '\n', absl::SkipEmpty());
+  EXPECT_THAT(outcome.out, StartsWith(absl::StrCat(lines.size(), " kernels for ", arch, ": ",
+                                                   lines.size(), " compiled by ", id_)));
+  ASSERT_GT(lines.size(), 40u);
+  for (size_t i = 0; i < lines.size(); i += 5) {
+    const std::string key = lines[i].substr(lines[i].rfind(' ') + 1);
+    SCOPED_TRACE(key);
+    outcome = Run({"dump", key});
+    EXPECT_EQ(outcome.exit_code, 0) << outcome.err;
+    // What needs one architecture alone says so: sm_90a.
+    EXPECT_THAT(outcome.out, HasSubstr(absl::StrCat(".target ", arch)));
+  }
+}
+
+INSTANTIATE_TEST_SUITE_P(, ArchitectureTest,
+                         testing::Values("sm_75", "sm_80", "sm_86", "sm_89", "sm_90", "sm_100",
+                                         "sm_120"),
+                         [](const auto& info) { return std::string(info.param); });
 
 }  // namespace
 }  // namespace ptxsmith

@@ -413,56 +413,45 @@ TEST_F(CliTest, PerplexityPrintsItsResult) {
       "perplexity", "-m", Sample(),    "--device", "emu:sm90", "-f", TestPath("data/eval.txt"),
       "--window",   "16", "--windows", "2"};
   EXPECT_THAT(Out(args),
-              testing::MatchesRegex("perplexity [0-9.]+ \\(nll [0-9.]+ \\+- [0-9.]+\\) over 30 "
+              testing::MatchesRegex("perplexity [0-9.]+ \\(nll [0-9.]+ \\+- [0-9.]+\\) over 14 "
                                     "tokens in 2 windows of 16\n"));
   const Json report = Json::parse(Out(args + Args{"--json"}));
-  EXPECT_EQ(report["tokens"], 30);
+  EXPECT_EQ(report["tokens"], 14);
   EXPECT_GT(report["ppl"], 1);
   ExpectError({"perplexity", "-m", Sample(), "--device", "emu:sm90", "-f",
                FileWith("short.txt", "Alice was")},
               HasSubstr("the text has 3 tokens, less than one window of 256"));
 }
 
-TEST_F(CliTest, KlDivergenceFromStoredLogits) {
-  const std::string base = Path("base.logits");
-  const auto args = [&](const std::string& window, const Args& more) {
-    return Args{"perplexity",
-                "-m",
-                Sample(),
-                "--device",
-                "emu:sm90",
-                "-f",
-                TestPath("data/eval.txt"),
-                "--windows",
-                "1",
-                "--window",
-                window,
-                "--kl-base",
-                base} +
-           more;
-  };
-  ExpectError(args("8", {"--kl"}), AllOf(HasSubstr("cannot read"), HasSubstr(base)));
-  EXPECT_THAT(Out(args("8", {})), Not(HasSubstr("KL")));
-  EXPECT_EQ(fs::file_size(base), 16 + 8 * 4 + 7 * 4096 * 4);
+TEST_F(CliTest, KlDivergenceFromStoredPredictions) {
+  const std::string base = Path("base.kld");
+  const Args args = {"perplexity", "-m", Sample(), "--device", "emu:sm90", "--kl-base", base};
+  const Args kl = args + Args{"--kl"};
+  ExpectError(kl, AllOf(HasSubstr("cannot read"), HasSubstr(base)));
+  EXPECT_THAT(Out(args + Args{"-f", TestPath("data/eval.txt"), "--windows", "1", "--window", "8"}),
+              AllOf(HasSubstr("over 3 tokens in 1 windows of 8"), Not(HasSubstr("KL"))));
+  EXPECT_EQ(fs::file_size(base), 20 + 8 * 4 + 3 * (8 + 4096 * 2));
   EXPECT_FALSE(fs::exists(base + ".tmp"));
-  EXPECT_THAT(Out(args("8", {"--kl"})), AllOf(HasSubstr("KL divergence 0.000000 +- 0.000000"),
-                                              HasSubstr("same top token 100.000%")));
-  const Json report = Json::parse(Out(args("8", {"--kl", "--json"})));
-  EXPECT_LT(report["kl"]["largest"], 1e-12);
+  EXPECT_THAT(Out(kl), AllOf(HasSubstr("over 3 tokens in 1 windows of 8"),
+                             HasSubstr("KL divergence 0.000000 +- 0.000000"),
+                             HasSubstr("same top token 100.000%")));
+  const Json report = Json::parse(Out(kl + Args{"--json"}));
+  EXPECT_LT(report["kl"]["largest"], 2e-8);  // what 16 bits round
   EXPECT_EQ(report["kl"]["same_top"], 1.0);
 
-  ExpectError(args("9", {"--kl"}), HasSubstr("for a text of 8, not over 4096 for one of 9"));
   fs::resize_file(base, fs::file_size(base) - 1);
-  ExpectError(args("8", {"--kl"}), HasSubstr("ends before the text does"));
-  FileWith("base.logits", "PTXSMLG2 and more");
-  ExpectError(args("8", {"--kl"}), HasSubstr("holds no logits"));
-  ExpectUsageError({"perplexity", "-m", Sample(), "-f", "x", "--kl"}, "--kl-base");
+  ExpectError(kl, HasSubstr("24651 bytes, not those of 1 windows of 8 tokens out of 4096"));
+  FileWith("base.kld", "_logitx_ and more");
+  ExpectError(kl, HasSubstr("holds no logits"));
+  ExpectUsageError({"perplexity", "-m", Sample(), "--kl"}, "--kl-base");
+  ExpectUsageError({"perplexity", "-m", Sample(), "--kl-base", base}, "--file");
+  ExpectUsageError(kl + Args{"--window", "8"}, "--window");
 }
 
 TEST_F(CliTest, EveryPathThroughTheModelIsNearTheFirst) {
-  const Json reports = Json::parse(Out(
-      {"perplexity", "-m", Sample(), "--device", "emu:sm90", "-f", TestPath("data/eval.txt"),
-       "--windows", "1", "--window", "8", "--paths", "--kl-base", Path("base.logits"), "--json"}));
+  const Json reports = Json::parse(
+      Out({"perplexity", "-m", Sample(), "--device", "emu:sm90", "-f", TestPath("data/eval.txt"),
+           "--windows", "1", "--window", "8", "--paths", "--kl-base", Path("base.kld"), "--json"}));
   ASSERT_GE(reports.size(), 6u);  // without those of the library
   EXPECT_FALSE(reports[0].contains("kl"));
   for (size_t i = 1; i < reports.size(); ++i) {

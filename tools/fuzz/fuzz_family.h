@@ -234,6 +234,35 @@ struct ProductSizes {
              Field("n", &ProductSizes::n, AtLeast(1), "rows"));
 };
 
+// What kernels over n elements have in common: the case of a spec, so many elements and inputs.
+template <class SpecT>
+using ElementCase = CaseMaker (*)(const SpecT& spec, uint32_t n, Values values, uint64_t seed);
+
+template <class SpecT, ElementCase<SpecT> kCase>
+struct ElementFuzz {
+  using Spec = SpecT;
+  using Sizes = ElementSizes;
+  static void Fit(Spec&, Sizes&) {}
+  static CaseMaker Make(const Spec& spec, const Sizes& sizes, Values values, uint64_t seed) {
+    return kCase(spec, sizes.n, values, seed);
+  }
+};
+
+// Every variant with all inputs: at its own size, or at each of `sizes` where it leaves that open.
+template <class SpecT>
+std::vector<CaseMaker> ElementCases(const std::vector<SpecT>& variants,
+                                    const std::vector<uint32_t>& sizes, uint64_t seed,
+                                    ElementCase<SpecT> make) {
+  std::vector<CaseMaker> cases;
+  for (const SpecT& spec : variants) {
+    const std::vector<uint32_t> each = spec.n ? std::vector<uint32_t>{*spec.n} : sizes;
+    for (const uint32_t n : each) {
+      for (const Values values : kAllValues) cases.push_back(make(spec, n, values, seed));
+    }
+  }
+  return cases;
+}
+
 // The next multiple: for Fit.
 inline void RoundUp(uint32_t& value, uint32_t multiple_of) {
   value = (value + multiple_of - 1) / multiple_of * multiple_of;

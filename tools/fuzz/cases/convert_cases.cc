@@ -81,30 +81,12 @@ CaseMaker Case(const ConvertSpec& spec, uint32_t n, Values values, uint64_t seed
           body};
 }
 
-struct Fuzz {
-  using Spec = ConvertSpec;
-  using Sizes = ElementSizes;
-  static void Fit(Spec&, Sizes&) {}
-  static CaseMaker Make(const Spec& spec, const Sizes& sizes, Values values, uint64_t seed) {
-    return Case(spec, sizes.n, values, seed);
-  }
-};
-
 }  // namespace
 
 std::vector<CaseMaker> ConvertCases(uint64_t seed) {
-  std::vector<CaseMaker> cases;
-  for (const ConvertSpec& spec : ConvertVariants()) {
-    for (uint32_t n : {1, 2, 3, 5, 511, 512, 513, 65000}) {
-      if (spec.n && n > 1) continue;
-      for (Values values : kAllValues) {
-        cases.push_back(Case(spec, spec.n.value_or(n), values, seed));
-      }
-    }
-  }
-  return cases;
+  return ElementCases(ConvertVariants(), {1, 2, 3, 5, 511, 512, 513, 65000}, seed, Case);
 }
 
-FuzzFamily ConvertFuzz() { return MakeFuzzFamily<Fuzz>(); }
+FuzzFamily ConvertFuzz() { return MakeFuzzFamily<ElementFuzz<ConvertSpec, Case>>(); }
 
 }  // namespace ptxsmith

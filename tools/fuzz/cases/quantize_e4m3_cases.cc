@@ -65,30 +65,12 @@ CaseMaker Case(const QuantizeE4M3Spec& spec, uint32_t n, Values values, uint64_t
           body};
 }
 
-struct Fuzz {
-  using Spec = QuantizeE4M3Spec;
-  using Sizes = ElementSizes;
-  static void Fit(Spec&, Sizes&) {}
-  static CaseMaker Make(const Spec& spec, const Sizes& sizes, Values values, uint64_t seed) {
-    return Case(spec, sizes.n, values, seed);
-  }
-};
-
 }  // namespace
 
 std::vector<CaseMaker> QuantizeE4M3Cases(uint64_t seed) {
-  std::vector<CaseMaker> cases;
-  for (const QuantizeE4M3Spec& spec : QuantizeE4M3Variants()) {
-    for (uint32_t n : {1, 2, 3, 127, 128, 129, 5000}) {
-      if (spec.n && n > 1) continue;
-      for (Values values : kAllValues) {
-        cases.push_back(Case(spec, spec.n.value_or(n), values, seed));
-      }
-    }
-  }
-  return cases;
+  return ElementCases(QuantizeE4M3Variants(), {1, 2, 3, 127, 128, 129, 5000}, seed, Case);
 }
 
-FuzzFamily QuantizeE4M3Fuzz() { return MakeFuzzFamily<Fuzz>(); }
+FuzzFamily QuantizeE4M3Fuzz() { return MakeFuzzFamily<ElementFuzz<QuantizeE4M3Spec, Case>>(); }
 
 }  // namespace ptxsmith

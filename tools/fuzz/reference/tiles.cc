@@ -247,13 +247,22 @@ constexpr uint32_t kPieceOrder[] = {0, 2, 1, 3, 4, 6, 5, 7};
 // Where things of a token lie: the eight activations that quarter t of a chunk of 32 columns has,
 // the chunk's sum, the unit.
 struct PiecePlace {
-  size_t eight, sum, unit;
+  size_t eight[8], sum, unit;
 };
 PiecePlace PlaceOf(uint32_t columns, uint32_t token, uint32_t chunk, uint32_t t) {
   const size_t piece = (size_t{chunk / 8} * (columns / 8) + token / 8) * kPiece;
-  return {piece + 512 * (chunk % 8) + 16 * (4 * (token % 8) + t),
-          piece + 4096 + 8 * (4 * (token % 8) + chunk % 8 / 2) + 2 * (chunk % 2),
-          piece + 4352 + 4 * (token % 8)};
+  const size_t block = size_t{chunk / 8} * (columns / 8) * kPiece;
+  const size_t row = block + 128 * (size_t{chunk % 8 / 2} * columns + token);
+  const bool rows = columns > 8;
+  const size_t extras = rows ? block + 512 * size_t{columns} + 288 * (token / 8) : piece + 4096;
+  PiecePlace place = {{},
+                      extras + 8 * (4 * (token % 8) + chunk % 8 / 2) + 2 * (chunk % 2),
+                      extras + 256 + 4 * (token % 8)};
+  for (uint32_t i = 0; i < 8; ++i) {
+    place.eight[i] = rows ? row + 16 * ((chunk % 2 * 4 + i / 2) ^ token % 8) + 4 * t + 2 * (i % 2)
+                          : piece + 512 * (chunk % 8) + 16 * (4 * (token % 8) + t) + 2 * i;
+  }
+  return place;
 }
 
 // The power of two that brings the largest of them to 1024 to 2047.
@@ -283,7 +292,7 @@ std::vector<uint8_t> ColumnImage(absl::Span<const float> x, uint32_t k, uint32_t
         for (uint32_t i = 0; i < 8; ++i) {
           const float v = x[size_t{token} * k + 32 * chunk + 8 * t + kPieceOrder[i]];
           const uint16_t half = FloatToHalf(v / unit);
-          put(PlaceOf(columns, token, chunk, t).eight + 2 * i, half);
+          put(PlaceOf(columns, token, chunk, t).eight[i], half);
           eight[i] = HalfToFloat(half);
         }
         quads[t] = ((eight[0] + eight[1]) + (eight[2] + eight[3])) +
@@ -313,7 +322,7 @@ ImageContents FromColumnImage(absl::Span<const uint8_t> image, uint32_t k, uint3
       std::memcpy(&unit, &image[place.unit], sizeof(unit));
       double sum = 0, magnitudes = 0;
       for (uint32_t i = 0; i < 32; ++i) {
-        const float v = half(PlaceOf(columns, token, chunk, i / 8).eight + 2 * (i % 8));
+        const float v = half(PlaceOf(columns, token, chunk, i / 8).eight[i % 8]);
         result.x[size_t{token} * k + 32 * chunk + i / 8 * 8 + kPieceOrder[i % 8]] = v * unit;
         sum += v;
         magnitudes += std::abs(v);
