@@ -77,11 +77,12 @@ class BatchLowering : public Lowering {
   uint32_t splits_ = 0;
   Buffer tiles_;
   uint64_t tiles_filled_ = 0;
-  Buffer x_;                            // the residual stream
-  Buffer squares_;                      // sums of those of its elements, for the norm
-  Buffer h_image_, o_image_, g_image_;  // what products read: x weighted, attention, SwiGLU
-  Buffer parts_of_product_;
-  Buffer q_, partial_;
+  Workspace workspace_;
+  BufferView x_;                            // the residual stream
+  BufferView squares_;                      // sums of those of its elements, for the norm
+  BufferView h_image_, o_image_, g_image_;  // what products read: x weighted, attention, SwiGLU
+  BufferView parts_of_product_;
+  BufferView q_, partial_;
 };
 
 // One step under construction.
@@ -98,20 +99,20 @@ class BatchStep {
   // x += what the product before left, unless there is none; what the next one reads, but for the
   // factor of the norm, which whoever joins that one applies.
   absl::Status Norm(absl::string_view stage, const Product* before, const Matrix& weight);
-  absl::Status Multiply(absl::string_view stage, const Product& product, const Buffer& image);
+  absl::Status Multiply(absl::string_view stage, const Product& product, BufferView image);
   absl::Status Heads(const LayerWeights& w, const Product& product, uint32_t index);
   absl::Status Attention(uint32_t index);
 
   BufferView PartsOf(const Product& product) const {
-    return BufferView(lowering_.parts_of_product_)
-        .Slice(0, uint64_t{product.slices} * columns_ * product.rows() * 4);
+    return lowering_.parts_of_product_.Slice(
+        0, uint64_t{product.slices} * columns_ * product.rows() * 4);
   }
   BufferView squares() const {
-    return BufferView(lowering_.squares_)
-        .Slice(0, uint64_t{rows_} * config_.embedding_length / kTileColumns * 4);
+    return lowering_.squares_.Slice(0,
+                                    uint64_t{rows_} * config_.embedding_length / kTileColumns * 4);
   }
-  BufferView ImageOf(const Buffer& image, uint32_t k) const {
-    return BufferView(image).Slice(0, ColumnImageBytes(k, columns_));
+  BufferView ImageOf(BufferView image, uint32_t k) const {
+    return image.Slice(0, ColumnImageBytes(k, columns_));
   }
 
   const BatchLowering& lowering_;
@@ -217,28 +218,24 @@ absl::Status BatchLowering::Allocate(Stream& stream) {
     }
   }
   count(output_);
-  struct Part {
-    const char* name;
-    Buffer& buffer;
-    uint64_t bytes;
-  };
-  const uint64_t q_floats = uint64_t{kMaxRows} * q_width();
-  for (const Part& part :
-       {Part{"tiles", tiles_, tile_bytes},
-        Part{"x", x_, uint64_t{kMaxRows} * c.embedding_length * 4},
-        Part{"squares", squares_, uint64_t{kMaxRows} * c.embedding_length / kTileColumns * 4},
-        Part{"h_image", h_image_, ColumnImageBytes(c.embedding_length, kMaxRows)},
-        Part{"o_image", o_image_, ColumnImageBytes(q_width(), kMaxRows)},
-        Part{"g_image", g_image_, ColumnImageBytes(c.feed_forward_length, kMaxRows)},
-        Part{"parts", parts_of_product_, part_floats * 4}, Part{"q", q_, q_floats * 4},
-        Part{"partial", partial_,
-             uint64_t{kMaxRows} * c.head_count * splits_ * (c.head_dim + 2) * 4}}) {
-    PTXSMITH_ASSIGN_OR_RETURN(part.buffer,
-                              parts_.modules.device()->Allocate(part.bytes, part.name));
-  }
+  Device& device = *parts_.modules.device();
+  PTXSMITH_ASSIGN_OR_RETURN(tiles_, device.Allocate(tile_bytes, "tiles"));
+  const uint64_t width = c.embedding_length;
+  PTXSMITH_ASSIGN_OR_RETURN(
+      workspace_,
+      Workspace::Allocate(device, "workspace of batches",
+                          {{"x", x_, kMaxRows * width * 4},
+                           {"squares", squares_, kMaxRows * width / kTileColumns * 4},
+                           {"h_image", h_image_, ColumnImageBytes(width, kMaxRows)},
+                           {"o_image", o_image_, ColumnImageBytes(q_width(), kMaxRows)},
+                           {"g_image", g_image_, ColumnImageBytes(c.feed_forward_length, kMaxRows)},
+                           {"parts", parts_of_product_, part_floats * 4},
+                           {"q", q_, uint64_t{kMaxRows} * q_width() * 4},
+                           {"partial", partial_,
+                            uint64_t{kMaxRows} * c.head_count * splits_ * (c.head_dim + 2) * 4}}));
   // Rows that no sequence has yet are read, too, though nobody uses what comes of them.
-  for (Buffer* image : {&h_image_, &o_image_, &g_image_}) {
-    PTXSMITH_RETURN_IF_ERROR(stream.Fill(*image, 0));
+  for (const BufferView image : {h_image_, o_image_, g_image_}) {
+    PTXSMITH_RETURN_IF_ERROR(stream.Fill(image, 0));
   }
   return absl::OkStatus();
 }
@@ -306,8 +303,8 @@ BatchStep::BatchStep(const BatchLowering& lowering, const StepShape& shape)
                : rows_ <= 16 ? 16
                              : kMaxRows),
       builder_(lowering.parts_.modules),
-      x_(BufferView(lowering.x_).Slice(0, uint64_t{rows_} * config_.embedding_length * 4)),
-      q_(BufferView(lowering.q_).Slice(0, uint64_t{rows_} * lowering.q_width() * 4)) {}
+      x_(lowering.x_.Slice(0, uint64_t{rows_} * config_.embedding_length * 4)),
+      q_(lowering.q_.Slice(0, uint64_t{rows_} * lowering.q_width() * 4)) {}
 
 absl::Status BatchStep::Embedding() {
   const Matrix& table = parts_.weights.token_embedding();
@@ -326,7 +323,7 @@ absl::Status BatchStep::Norm(absl::string_view stage, const Product* before, con
 }
 
 absl::Status BatchStep::Multiply(absl::string_view stage, const Product& product,
-                                 const Buffer& image) {
+                                 BufferView image) {
   GemmTilesSpec spec = product.spec;
   spec.columns = columns_;
   spec.ring = RingFor(columns_);
@@ -388,9 +385,8 @@ absl::Status BatchStep::Attention(uint32_t index) {
   spec.slots = cache.slots;
   spec.splits = lowering_.splits_;
   spec.programmatic = true;
-  const BufferView partial = BufferView(lowering_.partial_)
-                                 .Slice(0, uint64_t{rows_} * config_.head_count * spec.splits *
-                                               (config_.head_dim + 2) * 4);
+  const BufferView partial = lowering_.partial_.Slice(
+      0, uint64_t{rows_} * config_.head_count * spec.splits * (config_.head_dim + 2) * 4);
   PTXSMITH_RETURN_IF_ERROR(
       builder_.Add("attention", BuildAttention, spec,
                    {partial, q_, parts_.cache.keys(index), parts_.cache.values(index),

@@ -19,8 +19,8 @@ uint32_t CandidatesOf(const SamplerOptions& options) {
 }
 
 // The part of a slot of a buffer with `count` elements of four bytes for each.
-BufferView PartOf(const Buffer& buffer, uint32_t slot, uint32_t count) {
-  return BufferView(buffer).Slice(uint64_t{slot} * count * 4, uint64_t{count} * 4);
+BufferView PartOf(BufferView buffer, uint32_t slot, uint32_t count) {
+  return buffer.Slice(uint64_t{slot} * count * 4, uint64_t{count} * 4);
 }
 
 }  // namespace
@@ -31,19 +31,15 @@ absl::StatusOr<DeviceSampler> DeviceSampler::Create(const ModelParts& parts, Str
   const uint64_t rows = parts.io.logit_rows();
   sampler.slots_.resize(slots);
   Device& device = *parts.modules.device();
-  struct Part {
-    const char* name;
-    Buffer& buffer;
-    uint64_t elements;  // of four bytes
-  };
-  for (const Part& part : {Part{"candidates", sampler.values_, rows * kMaxCandidates},
-                           Part{"candidate_indices", sampler.indices_, rows * kMaxCandidates},
-                           Part{"history", sampler.history_, slots * kSampleHistory},
-                           Part{"draws", sampler.made_, slots},
-                           Part{"uniforms", sampler.uniforms_, slots * kSampleUniforms},
-                           Part{"sampling", sampler.settings_, slots * kSampleSettings}}) {
-    PTXSMITH_ASSIGN_OR_RETURN(part.buffer, device.Allocate(part.elements * 4, part.name));
-  }
+  PTXSMITH_ASSIGN_OR_RETURN(
+      sampler.workspace_,
+      Workspace::Allocate(device, "sampling",
+                          {{"candidates", sampler.values_, rows * kMaxCandidates * 4},
+                           {"candidate_indices", sampler.indices_, rows * kMaxCandidates * 4},
+                           {"history", sampler.history_, slots * kSampleHistory * 4},
+                           {"draws", sampler.made_, slots * 4},
+                           {"uniforms", sampler.uniforms_, slots * kSampleUniforms * 4},
+                           {"settings", sampler.settings_, slots * kSampleSettings * 4}}));
   PTXSMITH_RETURN_IF_ERROR(stream.Fill(sampler.uniforms_, 0));
   PTXSMITH_ASSIGN_OR_RETURN(sampler.host_uniforms_,
                             device.AllocateHost(slots * 2 * kSampleUniforms * sizeof(float)));
@@ -101,8 +97,8 @@ absl::Status DeviceSampler::AddTo(const ModelParts& parts, uint32_t rows,
   const uint32_t slots = static_cast<uint32_t>(slots_.size());
   const auto [candidates, penalize] = kernels();
   const uint64_t bytes = uint64_t{rows} * candidates * 4;
-  const BufferView values = BufferView(values_).Slice(0, bytes);
-  const BufferView indices = BufferView(indices_).Slice(0, bytes);
+  const BufferView values = values_.Slice(0, bytes);
+  const BufferView indices = indices_.Slice(0, bytes);
   if (penalize) {
     PTXSMITH_RETURN_IF_ERROR(
         builder.Add("penalize", BuildPenalize, PenalizeSpec{vocab, rows, slots},

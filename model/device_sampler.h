@@ -64,8 +64,9 @@ class DeviceSampler {
 
   std::vector<Slot> slots_;
   // Of rows, and of slots.
-  Buffer values_, indices_;
-  Buffer history_, made_, uniforms_, settings_;
+  BufferView values_, indices_;
+  BufferView history_, made_, uniforms_, settings_;
+  Workspace workspace_;
   HostBuffer host_uniforms_;  // two rounds for each slot, so that one can be on its way
 };
 

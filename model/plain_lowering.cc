@@ -50,14 +50,14 @@ GemvQ8_1Spec IntegerSpec(const GemvSpec& shape, bool bias) {
 // What lies between the kernels of a step, for the largest one. f32, but for the halves that gemm
 // reads and the byte-sized parts.
 struct Scratch {
-  Buffer x;        // the residual stream
-  Buffer h;        // normalised
-  Buffer qkv;      // queries of all rows, then keys, then values
-  Buffer o;        // of attention
-  Buffer partial;  // of attention's splits, for exact steps
-  Buffer gate, up, g;
-  Buffer half;  // f16: the activations of a product on tensor cores
-  Buffer q8;    // q8_1: those of integer products
+  BufferView x;        // the residual stream
+  BufferView h;        // normalised
+  BufferView qkv;      // queries of all rows, then keys, then values
+  BufferView o;        // of attention
+  BufferView partial;  // of attention's splits, for exact steps
+  BufferView gate, up, g;
+  BufferView half;  // f16: the activations of a product on tensor cores
+  BufferView q8;    // q8_1: those of integer products
 };
 
 class PlainLowering : public Lowering {
@@ -75,6 +75,7 @@ class PlainLowering : public Lowering {
   uint32_t kv_width() const { return parts_.config.head_count_kv * parts_.config.head_dim; }
 
   const ModelParts parts_;
+  Workspace workspace_;
   Scratch scratch_;
 };
 
@@ -142,8 +143,8 @@ class PlainStep {
     return args;
   }
   GemvProblem Problem(const Matrix& w, uint32_t rows) const { return {w.type, w.k, w.n, rows}; }
-  BufferView F32(const Buffer& buffer, uint64_t elements) const {
-    return BufferView(buffer).Slice(0, elements * 4);
+  BufferView F32(BufferView buffer, uint64_t elements) const {
+    return buffer.Slice(0, elements * 4);
   }
 
   const PlainLowering& lowering_;
@@ -165,24 +166,20 @@ absl::Status PlainLowering::Allocate() {
   const uint64_t partial =
       splits == 1 ? 0 : exact_rows * c.head_count * splits * (uint64_t{c.head_dim} + 2);
   const uint64_t widest = std::max({c.embedding_length, c.feed_forward_length, q_width()});
-  struct Part {
-    const char* name;
-    Buffer& buffer;
-    uint64_t bytes;
-  };
-  for (const Part& part :
-       {Part{"x", scratch_.x, rows * c.embedding_length * 4},
-        Part{"h", scratch_.h, rows * c.embedding_length * 4},
-        Part{"qkv", scratch_.qkv, rows * (q_width() + 2 * kv_width()) * 4},
-        Part{"o", scratch_.o, rows * q_width() * 4}, Part{"partial", scratch_.partial, partial * 4},
-        Part{"gate", scratch_.gate, rows * c.feed_forward_length * 4},
-        Part{"up", scratch_.up, rows * c.feed_forward_length * 4},
-        Part{"g", scratch_.g, rows * c.feed_forward_length * 4},
-        Part{"half", scratch_.half, rows * widest * 2},
-        Part{"q8", scratch_.q8, exact_rows * widest / kQ8_1Block * kQ8_1Bytes}}) {
-    PTXSMITH_ASSIGN_OR_RETURN(part.buffer,
-                              parts_.modules.device()->Allocate(part.bytes, part.name));
-  }
+  Scratch& s = scratch_;
+  PTXSMITH_ASSIGN_OR_RETURN(
+      workspace_,
+      Workspace::Allocate(*parts_.modules.device(), "workspace of plain steps",
+                          {{"x", s.x, rows * c.embedding_length * 4},
+                           {"h", s.h, rows * c.embedding_length * 4},
+                           {"qkv", s.qkv, rows * (q_width() + 2 * kv_width()) * 4},
+                           {"o", s.o, rows * q_width() * 4},
+                           {"partial", s.partial, partial * 4},
+                           {"gate", s.gate, rows * c.feed_forward_length * 4},
+                           {"up", s.up, rows * c.feed_forward_length * 4},
+                           {"g", s.g, rows * c.feed_forward_length * 4},
+                           {"half", s.half, rows * widest * 2},
+                           {"q8", s.q8, exact_rows * widest / kQ8_1Block * kQ8_1Bytes}}));
   return absl::OkStatus();
 }
 

@@ -40,14 +40,14 @@ absl::Status Unsupported(absl::string_view what) {
 
 // What lies between the kernels of a step, for the largest one.
 struct Scratch {
-  Buffer x;        // f32, the residual stream
-  Buffer qkv;      // f32: queries of all rows, then keys, then values
-  Buffer half;     // f16: what the next product reads, in blocks where the products read those
-  Buffer gate_up;  // f16: both of each row, side by side; in blocks, their gated product
-  Buffer weights;  // f16: the matrix of the product under way
-  Buffer norm;     // f32: the last row, normalised
-  Buffer e4m3;     // what the next product reads as FP8, with kept weights of that type
-  Buffer scales;   // f32: of its rows
+  BufferView x;        // f32, the residual stream
+  BufferView qkv;      // f32: queries of all rows, then keys, then values
+  BufferView half;     // f16: what the next product reads, in blocks where the products read those
+  BufferView gate_up;  // f16: both of each row, side by side; in blocks, their gated product
+  BufferView weights;  // f16: the matrix of the product under way
+  BufferView norm;     // f32: the last row, normalised
+  BufferView e4m3;     // what the next product reads as FP8, with kept weights of that type
+  BufferView scales;   // f32: of its rows
 };
 
 // A matrix as products read it.
@@ -92,6 +92,7 @@ class PromptLowering : public Lowering {
   const std::shared_ptr<const DenseGemm> gemm_;
   const PromptWeights weights_;
   const bool blocked_;
+  Workspace workspace_;
   Scratch scratch_;
   Buffer kept_, kept_scales_;
   std::map<DevicePtr, Operand> operands_;  // of kept matrices, by where the file's lie
@@ -162,24 +163,19 @@ absl::Status PromptLowering::Allocate() {
       std::max({Halves(2 * hidden, width), Halves(q_width(), width), Halves(kv_width(), width)});
   const uint64_t widest = std::max({width, hidden, uint64_t{q_width()}});
   const bool e4m3 = weights_ == PromptWeights::kE4M3;
-  struct Part {
-    const char* name;
-    Buffer& buffer;
-    uint64_t bytes;
-  };
-  for (const Part& part :
-       {Part{"x", scratch_.x, rows * width * sizeof(float)},
-        Part{"qkv", scratch_.qkv, rows * (q_width() + 2 * kv_width()) * sizeof(float)},
-        Part{"half", scratch_.half, Halves(rows, widest) * kHalfBytes},
-        Part{"gate_up", scratch_.gate_up,
-             (blocked_ ? Halves(rows, hidden) : rows * 2 * hidden) * kHalfBytes},
-        Part{"weights", scratch_.weights, largest * kHalfBytes},
-        Part{"norm", scratch_.norm, width * sizeof(float)},
-        Part{"e4m3", scratch_.e4m3, e4m3 ? rows * widest : 0},
-        Part{"scales", scratch_.scales, e4m3 ? rows * sizeof(float) : 0}}) {
-    PTXSMITH_ASSIGN_OR_RETURN(part.buffer,
-                              parts_.modules.device()->Allocate(part.bytes, part.name));
-  }
+  Scratch& s = scratch_;
+  PTXSMITH_ASSIGN_OR_RETURN(
+      workspace_,
+      Workspace::Allocate(*parts_.modules.device(), "workspace of prompts",
+                          {{"x", s.x, rows * width * sizeof(float)},
+                           {"qkv", s.qkv, rows * (q_width() + 2 * kv_width()) * sizeof(float)},
+                           {"half", s.half, Halves(rows, widest) * kHalfBytes},
+                           {"gate_up", s.gate_up,
+                            (blocked_ ? Halves(rows, hidden) : rows * 2 * hidden) * kHalfBytes},
+                           {"weights", s.weights, largest * kHalfBytes},
+                           {"norm", s.norm, width * sizeof(float)},
+                           {"e4m3", s.e4m3, e4m3 ? rows * widest : 0},
+                           {"scales", s.scales, e4m3 ? rows * sizeof(float) : 0}}));
   if (!blocked_) return absl::OkStatus();
   // Rows beyond the end of a matrix are read, though nothing depends on them.
   PTXSMITH_ASSIGN_OR_RETURN(Stream stream, parts_.modules.device()->NewStream());
@@ -221,7 +217,7 @@ absl::Status PromptLowering::KeepWeights() {
     // To the end, so that a product may read the next matrix too.
     Operand& operand = operands_[w->data.ptr];
     operand.weights = BufferView(kept_).Slice(at, kept_.bytes() - at);
-    const BufferView half = e4m3 ? BufferView(scratch_.weights) : operand.weights;
+    const BufferView half = e4m3 ? scratch_.weights : operand.weights;
     PTXSMITH_RETURN_IF_ERROR(
         builder.Add("keep", BuildDequantize, ExpandSpec(*w), {half, w->data}, BufferView()));
     at += count * element_bytes;
@@ -262,10 +258,10 @@ PromptStep::PromptStep(const PromptLowering& lowering, const StepShape& shape)
   const Scratch& s = lowering.scratch_;
   const uint64_t q_bytes = uint64_t{rows_} * lowering.q_width() * sizeof(float);
   const uint64_t kv_bytes = uint64_t{rows_} * lowering.kv_width() * sizeof(float);
-  x_ = BufferView(s.x).Slice(0, uint64_t{rows_} * config_.embedding_length * sizeof(float));
-  q_ = BufferView(s.qkv).Slice(0, q_bytes);
-  k_ = BufferView(s.qkv).Slice(q_bytes, kv_bytes);
-  v_ = BufferView(s.qkv).Slice(q_bytes + kv_bytes, kv_bytes);
+  x_ = s.x.Slice(0, uint64_t{rows_} * config_.embedding_length * sizeof(float));
+  q_ = s.qkv.Slice(0, q_bytes);
+  k_ = s.qkv.Slice(q_bytes, kv_bytes);
+  v_ = s.qkv.Slice(q_bytes + kv_bytes, kv_bytes);
 }
 
 absl::Status PromptStep::Embedding() {

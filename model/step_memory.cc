@@ -16,25 +16,45 @@ uint64_t Aligned(uint64_t bytes) { return (bytes + kAlignment - 1) / kAlignment 
 
 }  // namespace
 
+absl::StatusOr<Workspace> Workspace::Allocate(Device& device, absl::string_view name,
+                                              std::initializer_list<Part> parts) {
+  Workspace workspace;
+  if (device.profile().emulated) {
+    for (const Part& part : parts) {
+      PTXSMITH_ASSIGN_OR_RETURN(Buffer buffer, device.Allocate(part.bytes, part.name));
+      part.view = buffer;
+      workspace.buffers_.push_back(std::move(buffer));
+    }
+    return workspace;
+  }
+  uint64_t total = 0;
+  for (const Part& part : parts) total += Aligned(part.bytes);
+  PTXSMITH_ASSIGN_OR_RETURN(Buffer buffer, device.Allocate(total, name));
+  uint64_t offset = 0;
+  for (const Part& part : parts) {
+    part.view = BufferView(buffer).Slice(offset, part.bytes);
+    offset += Aligned(part.bytes);
+  }
+  workspace.buffers_.push_back(std::move(buffer));
+  return workspace;
+}
+
 absl::StatusOr<StepIo> StepIo::Allocate(Device& device, const ModelConfig& config, uint32_t rows,
                                         uint32_t logit_rows) {
   StepIo io;
   io.rows_ = rows;
   io.logit_rows_ = logit_rows;
   io.vocab_ = config.vocab_size;
-  struct Part {
-    const char* name;
-    Buffer& buffer;
-    uint64_t elements;  // of four bytes
-  };
-  for (const Part& part :
-       {Part{"tokens", io.tokens_, rows}, Part{"positions", io.positions_, rows},
-        Part{"slots", io.slots_, rows},
-        Part{"logits", io.logits_, uint64_t{logit_rows} * config.vocab_size},
-        Part{"picked", io.picked_, logit_rows}, Part{"pick_count", io.pick_count_, 1},
-        Part{"pick_log", io.pick_log_, uint64_t{kPickRing} * logit_rows}}) {
-    PTXSMITH_ASSIGN_OR_RETURN(part.buffer, device.Allocate(part.elements * 4, part.name));
-  }
+  PTXSMITH_ASSIGN_OR_RETURN(
+      io.workspace_,
+      Workspace::Allocate(device, "inputs and outputs",
+                          {{"tokens", io.tokens_, uint64_t{rows} * 4},
+                           {"positions", io.positions_, uint64_t{rows} * 4},
+                           {"slots", io.slots_, uint64_t{rows} * 4},
+                           {"logits", io.logits_, uint64_t{logit_rows} * config.vocab_size * 4},
+                           {"picked", io.picked_, uint64_t{logit_rows} * 4},
+                           {"pick_count", io.pick_count_, 4},
+                           {"pick_log", io.pick_log_, uint64_t{kPickRing} * logit_rows * 4}}));
   return io;
 }
 

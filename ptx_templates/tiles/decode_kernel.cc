@@ -6,8 +6,8 @@
 namespace ptxsmith {
 namespace {
 
-PhaseMatrix MatrixOf(uint32_t k, std::vector<MatrixPart> parts) {
-  return {k / kTileColumns, std::move(parts)};
+PhaseMatrix MatrixOf(uint32_t input, bool normed, uint32_t k, std::vector<MatrixPart> parts) {
+  return {input, normed, k / kTileColumns, std::move(parts)};
 }
 MatrixPart PartOf(QuantType type, uint32_t rows, uint32_t plan_word) {
   const TileFormat* format = &TileFormatOf(type);
@@ -16,6 +16,20 @@ MatrixPart PartOf(QuantType type, uint32_t rows, uint32_t plan_word) {
 MatrixPart PartOf(QuantType type, QuantType more, uint32_t flag, uint32_t rows,
                   uint32_t plan_word) {
   return {&TileFormatOf(type), &TileFormatOf(more), flag, plan_word, rows / kTileRows};
+}
+
+std::vector<const TileFormat*> FormatsOf(absl::Span<const PhaseMatrix> matrices) {
+  std::vector<const TileFormat*> formats;
+  for (const PhaseMatrix& matrix : matrices) {
+    for (const MatrixPart& part : matrix.parts) {
+      for (const TileFormat* format : {part.format, part.more}) {
+        if (std::find(formats.begin(), formats.end(), format) == formats.end()) {
+          formats.push_back(format);
+        }
+      }
+    }
+  }
+  return formats;
 }
 
 }  // namespace
@@ -56,18 +70,23 @@ DecodeKernel::DecodeKernel(KernelBuilder& k, const DecodeTokenSpec& spec)
     : k_(k),
       spec_(spec),
       at_(spec),
-      qkv_(MatrixOf(spec.width, {PartOf(spec.qk, q_rows() + kv_rows(), 0),
-                                 PartOf(spec.v, spec.v_more, kPlanMoreV, kv_rows(), 1)})),
-      o_(MatrixOf(q_rows(), {PartOf(spec.o, spec.width, 2)})),
-      gate_up_(MatrixOf(spec.width, {PartOf(spec.gate_up, 2 * spec.ff, 3)})),
-      down_(MatrixOf(spec.ff, {PartOf(spec.down, spec.down_more, kPlanMoreDown, spec.width, 4)})),
-      output_(MatrixOf(spec.width, {PartOf(spec.output, spec.vocab + kTileRows - 1, 0)})),
+      matrices_({MatrixOf(at_.x, true, spec.width,
+                          {PartOf(spec.qk, q_rows() + kv_rows(), 0),
+                           PartOf(spec.v, spec.v_more, kPlanMoreV, kv_rows(), 1)}),
+                 MatrixOf(at_.attended, false, q_rows(), {PartOf(spec.o, spec.width, 2)}),
+                 MatrixOf(at_.x_ff, true, spec.width, {PartOf(spec.gate_up, 2 * spec.ff, 3)}),
+                 MatrixOf(at_.hidden, false, spec.ff,
+                          {PartOf(spec.down, spec.down_more, kPlanMoreDown, spec.width, 4)}),
+                 MatrixOf(at_.x, true, spec.width,
+                          {PartOf(spec.output, spec.vocab + kTileRows - 1, 0)})}),
+      formats_(FormatsOf(matrices_)),
       params_(k, spec),
       ring_(k, {.warps = spec.warps, .in_flight = spec.in_flight, .slots = spec.slots}),
       product_(k, Sums()),
       scale_(k.SharedArray<F32>("scale", 4)),
       best_values_(k.SharedArray<F32>("best_values", spec.warps)),
       best_indices_(k.SharedArray<U32>("best_indices", spec.warps)),
+      flags_(k.SharedArray<U32>("flags", spec.layers + 1)),
       thread_(k.ThreadX()),
       warp_(k.Warp()),
       lane_(k.Lane()),
@@ -88,15 +107,18 @@ DecodeKernel::DecodeKernel(KernelBuilder& k, const DecodeTokenSpec& spec)
   other_copy_ = copies.At(turn ^ 1, at_.copy * 4);
 }
 
-TileProduct::Shape DecodeKernel::Sums() {
-  // Nobody waits between reading a matrix's sums and writing those of the next: the two lie apart.
-  const uint32_t apart = std::max({MostAtOnce(qkv_), MostAtOnce(gate_up_), MostAtOnce(output_)});
-  o_.sums_at = down_.sums_at = apart;
-  const uint32_t scratch = (AttentionBytes() + kImageBytes - 1) / kImageBytes;
+// Nobody waits between reading a matrix's sums and writing those of the next: the two lie apart.
+uint32_t DecodeKernel::SumsApart() const {
+  return std::max({MostAtOnce(kQkv), MostAtOnce(kGateUp), MostAtOnce(kOutput)});
+}
+
+TileProduct::Shape DecodeKernel::Sums() const {
+  uint32_t max_blocks = (AttentionBytes() + kImageBytes - 1) / kImageBytes;
+  for (const PhaseMatrix& matrix : matrices_) max_blocks = std::max(max_blocks, matrix.blocks);
   return {.warps = spec_.warps,
           .terms = spec_.terms,
-          .max_rows = apart + std::max(MostAtOnce(o_), MostAtOnce(down_)),
-          .max_blocks = std::max({qkv_.blocks, o_.blocks, down_.blocks, scratch})};
+          .max_rows = SumsApart() + std::max(MostAtOnce(kAttentionOutput), MostAtOnce(kDown)),
+          .max_blocks = max_blocks};
 }
 
 // Whole units of what a warp takes at a time, so that no part is empty.
@@ -106,13 +128,12 @@ Val<U32> DecodeKernel::PartPositions() const {
   return (each + (kAttentionPositions - 1)) & ~(kAttentionPositions - 1);
 }
 
-uint32_t DecodeKernel::MostAtOnce(const PhaseMatrix& matrix) const {
-  return std::min(
-      {MostRowTiles(spec_.ctas, matrix.row_tiles()), kMaxRowTiles, threads() / kTileRows});
-}
-
 void DecodeKernel::Record() {
   ring_.Init();
+  k_.For(thread_, spec_.layers + 1, {.step = threads() + 2 * kWarpLanes},
+         [&](const Val<U32>& layer) {
+           flags_.Store(layer, params_.plan.At(layer, kPlanWords * 4).Load(kPlanFlags));
+         });
   k_.Barrier();
   k_.If(
       warp_ < spec_.warps, [&] { Compute(); },
@@ -123,21 +144,94 @@ void DecodeKernel::Record() {
       });
 }
 
-// --- The producer. ---
+// --- Steps. ---
+
+Pred DecodeKernel::Holds(const Val<U32>& phase,
+                         absl::FunctionRef<bool(const PhaseMatrix&)> test) const {
+  std::optional<Pred> any;
+  uint32_t count = 0;
+  for (uint32_t i = 0; i < kDecodePhases; ++i) {
+    if (!test(matrices_[i])) continue;
+    ++count;
+    any.emplace(any ? *any || phase == i : phase == i);
+  }
+  return count == kDecodePhases ? k_.True() : any ? *any : !k_.True();
+}
+
+Val<U32> DecodeKernel::Of(const Val<U32>& phase,
+                          absl::FunctionRef<uint32_t(const PhaseMatrix&)> number) const {
+  std::vector<uint32_t> seen = {number(matrices_[0])};
+  std::optional<Val<U32>> result(k_.Const<U32>(seen[0]));
+  for (const PhaseMatrix& matrix : matrices_) {
+    const uint32_t value = number(matrix);
+    if (std::find(seen.begin(), seen.end(), value) != seen.end()) continue;
+    seen.push_back(value);
+    const Pred here = Holds(phase, [&](const PhaseMatrix& m) { return number(m) == value; });
+    result.emplace(Select<U32>(here, value, *result));
+  }
+  return *result;
+}
+
+DecodeStep DecodeKernel::StepAt(const Val<U32>& step) const {
+  const Val<U32> layer = step / kLayerPhases;
+  const Val<U32> phase = Select<U32>(layer == spec_.layers, uint32_t{kOutput}, step % kLayerPhases);
+  const Val<U32> row_tiles = Of(phase, [](const PhaseMatrix& m) { return m.row_tiles(); });
+  const Val<U32> first = cta_ * row_tiles / spec_.ctas;
+  return {layer, phase, {first, (cta_ + 1) * row_tiles / spec_.ctas - first}};
+}
+
+DecodePass DecodeKernel::PassAt(const DecodeStep& step, const Val<U32>& done) const {
+  const Val<U32> first = step.own.first + done;
+  const Val<U32> count = Min(step.own.count - done, most());
+  const Val<U32> part =
+      Of(step.phase, [](const PhaseMatrix& m) { return m.parts.front().row_tiles; });
+  const Val<U32> in_first = Min(first + count, part) - Min(first, part);
+  return {first, count, in_first, Select<U32>(in_first == 0, 1, 0),
+          Select<U32>(in_first == count, 1, 2)};
+}
+
+Vec<U32, 2> DecodeKernel::FormatsAt(const Val<U32>& phase, const Val<U32>& flags) const {
+  const auto index = [&](const TileFormat* format) {
+    return static_cast<uint32_t>(std::find(formats_.begin(), formats_.end(), format) -
+                                 formats_.begin());
+  };
+  const auto format = [&](const auto& part_of) {
+    const Val<U32> flag = Of(phase, [&](const PhaseMatrix& m) { return part_of(m).flag; });
+    return Select<U32>((flags & flag) != 0,
+                       Of(phase, [&](const PhaseMatrix& m) { return index(part_of(m).more); }),
+                       Of(phase, [&](const PhaseMatrix& m) { return index(part_of(m).format); }));
+  };
+  const Val<U32> first = format([](const PhaseMatrix& m) { return m.parts.front(); });
+  return Vec<U32, 2>({first, format([](const PhaseMatrix& m) { return m.parts.back(); })});
+}
+
+// --- The producer. Its steps are no loop: between two matrices it would count, and the ring wait,
+// 1.4 % of a token (8B). ---
 
 void DecodeKernel::ProduceRows(const PhaseMatrix& matrix, const std::deque<Var<U32>>& plan,
                                const Val<U64>& policy) {
-  const Val<U32> flags = plan[kPlanFlags];
   const RowRange own = RowTilesOf(cta_, spec_.ctas, matrix.row_tiles());
-  k_.For(0, own.count, {.step = MostAtOnce(matrix)}, [&](const Val<U32>& done) {
-    const Val<U32> count = Min(own.count - done, MostAtOnce(matrix));
-    ForParts(matrix, flags, own.first + done, count,
-             [&](const TileFormat& format, const MatrixPart& part, const Val<U32>& row_tile,
-                 const Val<U32>&, const Val<U32>& n) {
-               const In<U8> tiles = params_.tiles.At(Val<U32>(plan[part.plan_word]), kPlanUnit)
-                                        .At(row_tile * matrix.blocks, format.bytes);
-               ring_.Produce(format, tiles, n * matrix.blocks, policy);
-             });
+  k_.For(0, own.count, {.step = most()}, [&](const Val<U32>& done) {
+    const Val<U32> first = own.first + done;
+    const Val<U32> end = first + Min(own.count - done, most());
+    uint32_t begin = 0;  // of the part
+    for (const MatrixPart& part : matrix.parts) {
+      const bool only = matrix.parts.size() == 1;
+      const Val<U32> low = only ? first : Max(first, begin);
+      const Val<U32> count = (only ? end : Max(Min(end, begin + part.row_tiles), low)) - low;
+      const auto produce = [&](const TileFormat& format) {
+        const In<U8> tiles = params_.tiles.At(Val<U32>(plan[part.plan_word]), kPlanUnit)
+                                 .At((low - begin) * matrix.blocks, format.bytes);
+        ring_.Produce(format, tiles, count * matrix.blocks, policy);
+      };
+      if (part.format == part.more) {
+        produce(*part.format);
+      } else {
+        k_.If((plan[kPlanFlags] & part.flag) != 0, [&] { produce(*part.more); },
+              [&] { produce(*part.format); });
+      }
+      begin += part.row_tiles;
+    }
   });
 }
 
@@ -153,12 +247,14 @@ void DecodeKernel::Produce() {
   for (const Val<U32>& word : load(params_.plan)) plan.emplace_back(&k_.recorder(), word);
   k_.For(0, spec_.layers, {}, [&](const Val<U32>& layer) {
     const Vec<U32, kPlanWords> next = load(params_.plan.At(layer + 1, kPlanWords * 4));
-    ProduceRows(qkv_, plan, policy);
+    ProduceRows(matrices_[kQkv], plan, policy);
     ProduceCache(layer, policy);
-    for (const PhaseMatrix* matrix : {&o_, &gate_up_, &down_}) ProduceRows(*matrix, plan, policy);
+    for (const DecodePhase phase : {kAttentionOutput, kGateUp, kDown}) {
+      ProduceRows(matrices_[phase], plan, policy);
+    }
     for (uint32_t i = 0; i < kPlanWords; ++i) plan[i] = next[i];
   });
-  ProduceRows(output_, plan, policy);
+  ProduceRows(matrices_[kOutput], plan, policy);
 }
 
 // --- The warp of the sums of squares. ---
@@ -166,7 +262,7 @@ void DecodeKernel::Produce() {
 void DecodeKernel::SumSquares() {
   const uint32_t words = spec_.width / kTileRows;
   Var<F32> unit = k_.NewVar<F32>(1.0f);  // what the input was multiplied by
-  const auto scale = [&](const InOut<U32>& squares, uint32_t slot) {
+  const auto scale = [&](const InOut<U32>& squares, const Val<U32>& slot) {
     std::deque<Polled<1>> polled;
     for (uint32_t i = 0; i < words; i += kWarpLanes) {
       polled.emplace_back(k_, squares.At(Min(lane_ + i, words - 1)));
@@ -199,90 +295,13 @@ void DecodeKernel::SumSquares() {
              at.Store<4>(i * 4, Vec<U32, 4>({ones, ones, ones, ones}));
            });
   };
-  k_.For(0, spec_.layers, {}, [&](const Val<U32>& layer) {
-    scale(Region(layer).At(at_.squares), 0);
-    scale(Region(layer).At(at_.squares_ff), 1);
-    wipe(other_copy_.At(layer, at_.layer * 4), at_.layer);
+  k_.For(0, 2 * spec_.layers + 1, {}, [&](const Val<U32>& i) {
+    const Val<U32> layer = i / 2;
+    const Val<U32> slot = i % 2;
+    scale(Region(layer).At(Select<U32>(slot == 0, at_.squares, at_.squares_ff)), slot);
+    k_.If(slot == 1, [&] { wipe(other_copy_.At(layer, at_.layer * 4), at_.layer); });
   });
-  scale(copy_.At(spec_.layers * at_.layer + at_.squares), 0);
   wipe(other_copy_.At(spec_.layers * at_.layer), at_.copy - spec_.layers * at_.layer);
-}
-
-// --- The compute warps. ---
-
-void DecodeKernel::Compute() {
-  Embed();
-  // The residual stays with the thread that owns its row, in o and in down alike.
-  const RowRange own = RowTilesOf(cta_, spec_.ctas, spec_.width / kTileRows);
-  const Val<U32> row = Min(own.first * kTileRows + thread_, spec_.width - 1);
-  Polled<1> embedded(k_, copy_.At(at_.embedding).At(row));
-  WaitFor(k_, embedded);
-  residual_.emplace(&k_.recorder(), embedded.floats()[0]);
-
-  k_.For(0, spec_.layers, {}, [&](const Val<U32>& layer) {
-    const Val<U32> flags = params_.plan.At(layer, kPlanWords * 4).Load(kPlanFlags);
-    const InOut<U32> region = Region(layer);
-    const InOut<U32> next = region.At(at_.layer);
-    const In<F32> norms = params_.norms.At(layer, 2 * spec_.width * 4);
-    QueryKeyValue(layer, flags);
-    Attend(layer);
-    AddToResidual(o_, flags, region.At(at_.attended), 1.0f,
-                  {norms.At(spec_.width), 0, region.At(at_.x_ff), region.At(at_.squares_ff)});
-    GateUp(layer, flags);
-    AddToResidual(down_, flags, region.At(at_.hidden), 1.0f / kExchangeHeadroom,
-                  {norms.At(2 * spec_.width), 1, next.At(at_.x), next.At(at_.squares)});
-  });
-  Output();
-}
-
-void DecodeKernel::StageInput(const InOut<U32>& x, uint32_t blocks) {
-  const uint32_t rounds = (blocks + spec_.warps - 1) / spec_.warps;
-  std::deque<Polled<4>> inputs;
-  std::vector<Pred> has;
-  for (uint32_t i = 0; i < rounds; ++i) {
-    const Val<U32> block = warp_ + i * spec_.warps;
-    has.push_back((i + 1) * spec_.warps <= blocks ? k_.True() : block < blocks);
-    inputs.emplace_back(k_, x.At(block, kTileColumns * 2).At(lane_ * 4), has[i]);
-  }
-  // Only the first one is polled before anything has come: when every warp of the device polled all
-  // of its own, they read 3.8 MB a time, and what they waited for came 0.3 us later (8B, H200).
-  for (uint32_t i = 0; i < rounds; ++i) {
-    const auto poll = [&] {
-      k_.Repeat([&] {
-        inputs[i].Load();
-        return !inputs[i].Complete();
-      });
-    };
-    if (i == 0) {
-      poll();
-      for (uint32_t j = 1; j < rounds; ++j) inputs[j].Load();
-    } else {
-      k_.If(!inputs[i].Complete(), poll);
-    }
-    const Vec<U32, 4> words = inputs[i].words();
-    k_.If(has[i], [&] {
-      const auto pairs = std::array{UnpackHalf2(words[0]), UnpackHalf2(words[1]),
-                                    UnpackHalf2(words[2]), UnpackHalf2(words[3])};
-      StoreImage(k_, product_.image(warp_ + i * spec_.warps), lane_,
-                 MakeVec<8>([&](size_t j) { return pairs[j / 2][j % 2]; }), spec_.terms);
-    });
-  }
-  if (spec_.warps == blocks || blocks % spec_.warps == 0) {
-    k_.WarpBarrier();  // a warp multiplies by the blocks that it has staged itself
-  } else {
-    k_.NamedBarrier(kCompute, threads());
-  }
-}
-
-Val<F32> DecodeKernel::RowSum(const PhaseMatrix& matrix, const Val<U32>& first,
-                              const Val<U32>& local, const Val<U32>& row) {
-  if (matrix.parts.size() == 1)
-    return product_.RowSum(matrix.blocks, local + matrix.sums_at, local, row);
-  // Counted from the start of the part, which Multiply numbered its tiles from.
-  const uint32_t second = matrix.parts[0].row_tiles;
-  const Val<U32> start = Max(first, second) - first;
-  const Val<U32> order = Select<U32>(first + local >= second, local - start, local);
-  return product_.RowSum(matrix.blocks, local + matrix.sums_at, order, row);
 }
 
 }  // namespace ptxsmith

@@ -1,16 +1,20 @@
-// The parts of the decode_token kernel while it is being recorded: parameters, shared memory and
-// what every thread knows. Used by decode_token.cc (phases) and decode_attention.cc.
+// The parts of the decode_token kernel while it is being recorded: parameters, shared memory, what
+// every thread knows, and the steps that both sides of the ring go through. Used by
+// decode_token.cc; the bodies are in decode_kernel.cc, decode_phases.cc and decode_attention.cc.
 #ifndef PTXSMITH_PTX_TEMPLATES_TILES_DECODE_KERNEL_H_
 #define PTXSMITH_PTX_TEMPLATES_TILES_DECODE_KERNEL_H_
 
 #include <algorithm>
+#include <array>
 #include <cstdint>
 #include <deque>
 #include <optional>
 #include <vector>
 
+#include "absl/functional/function_ref.h"
 #include "codegen/kernel_builder.h"
 #include "codegen/warp.h"
+#include "ptx_templates/best.h"
 #include "ptx_templates/tiles/decode_token.h"
 #include "ptx_templates/tiles/polling.h"
 #include "ptx_templates/tiles/row_sums.h"
@@ -27,6 +31,10 @@ inline Val<F32> ClampToHalf(const Val<F32>& x) {
   return Max(Min(x, kLargest), -kLargest);
 }
 
+// What a token is multiplied by: four matrices in each layer, then the output matrix.
+enum DecodePhase : uint32_t { kQkv, kAttentionOutput, kGateUp, kDown, kOutput, kDecodePhases };
+inline constexpr uint32_t kLayerPhases = kOutput;
+
 // Rows of one type inside a matrix, whose type may depend on the layer.
 struct MatrixPart {
   const TileFormat* format;
@@ -36,17 +44,42 @@ struct MatrixPart {
   uint32_t row_tiles;
 };
 
-// One of the matrices that a layer multiplies by, or the output matrix.
 struct PhaseMatrix {
-  uint32_t blocks;  // K / 256
-  std::vector<MatrixPart> parts;
-  uint32_t sums_at = 0;  // the row tile of the sums that its own begin at
+  uint32_t input;                 // where x lies in the region of a layer
+  bool normed;                    // x is still to be divided by its root mean square
+  uint32_t blocks;                // K / 256
+  std::vector<MatrixPart> parts;  // one or two
 
   uint32_t row_tiles() const {
     uint32_t sum = 0;
     for (const MatrixPart& part : parts) sum += part.row_tiles;
     return sum;
   }
+};
+
+// A turn of the loop over all products of a token.
+struct DecodeStep {
+  Val<U32> layer, phase;
+  RowRange own;  // this block's row tiles of the matrix
+};
+
+// Row tiles of a step that are summed at a time; `in_first` of them lie in the matrix's first part.
+// The parts from `begin` to `end` have some.
+struct DecodePass {
+  Val<U32> first, count, in_first;
+  Val<U32> begin, end;
+};
+
+// What becomes of a thread's row: fetched before the input has come, which takes longer.
+struct RowData {
+  explicit RowData(KernelBuilder& k)
+      : cosine(k.NewVar<F32>(0.0f)),
+        sine(k.NewVar<F32>(0.0f)),
+        number(k.NewVar<F32>(0.0f)),
+        to(k.NewVar<U32>(0)) {}
+  Var<F32> cosine, sine;  // of q and k; the same in every layer
+  Var<F32> number;        // a bias, or the weight of the next norm
+  Var<U32> to;            // its word of this copy of the exchange
 };
 
 struct DecodeParams {
@@ -83,9 +116,15 @@ class DecodeKernel {
   uint32_t q_rows() const { return spec_.heads * spec_.head_dim; }
   uint32_t kv_rows() const { return spec_.kv_heads * spec_.head_dim; }
   uint32_t qkv_rows() const { return q_rows() + 2 * kv_rows(); }
-  // Row tiles of a matrix that are summed at a time.
-  uint32_t MostAtOnce(const PhaseMatrix& matrix) const;
-  TileProduct::Shape Sums();       // says in the matrices where their sums lie
+  // Row tiles of a matrix that are summed at a time, at most.
+  uint32_t most() const { return std::min(kMaxRowTiles, threads() / kTileRows); }
+  uint32_t MostAtOnce(DecodePhase phase) const {
+    return std::min(MostRowTiles(spec_.ctas, matrices_[phase].row_tiles()), most());
+  }
+  // The row tile of the sums that those of o and down begin at.
+  uint32_t SumsApart() const;
+  bool QkvAtOnce() const { return MostRowTiles(spec_.ctas, matrices_[kQkv].row_tiles()) <= most(); }
+  TileProduct::Shape Sums() const;
   Val<U32> PartPositions() const;  // of the cache, that a part of the attention has at most
 
   // The region of a layer in this launch's copy of the exchange.
@@ -96,9 +135,55 @@ class DecodeKernel {
   void Produce();
   void SumSquares();
 
-  // --- Phases of the compute warps, in order. ---
+  // --- Steps: what both sides of the ring go through, in the same order. ---
+  uint32_t steps() const { return kLayerPhases * spec_.layers + 1; }
+  DecodeStep StepAt(const Val<U32>& step) const;
+  // The rows of a step from `done` on.
+  DecodePass PassAt(const DecodeStep& step, const Val<U32>& done) const;
+  // A number of the step's matrix; and whether something holds for it.
+  Val<U32> Of(const Val<U32>& phase,
+              absl::FunctionRef<uint32_t(const PhaseMatrix& matrix)> number) const;
+  Pred Holds(const Val<U32>& phase, absl::FunctionRef<bool(const PhaseMatrix& matrix)> test) const;
+  // The indices in formats_ of a matrix's parts.
+  Vec<U32, 2> FormatsAt(const Val<U32>& phase, const Val<U32>& flags) const;
+  void ProduceRows(const PhaseMatrix& matrix, const std::deque<Var<U32>>& plan,
+                   const Val<U64>& policy);
+
+  // --- The compute warps, decode_phases.cc: all steps are one piece of code, in which each
+  // format's product, most of the instructions of the kernel, exists once. ---
   void Embed();
-  void QueryKeyValue(const Val<U32>& layer, const Val<U32>& flags);
+  void Product(const DecodeStep& step, RowData& data);
+  // Polls the f16 input of a matrix and puts its image into shared memory.
+  void StageInput(const DecodeStep& step, const TileWalk& walk, const Pred& shares);
+  void StageBlocks(const InOut<U32>& x, const std::vector<Pred>& has);
+  TileWalk WalkOf(const Val<U32>& phase) const;
+  void Multiply(const DecodePass& pass, const TileWalk& walk, const Vec<U32, 2>& formats,
+                const Val<U32>& sums_at);
+  // The sum of the thread's row of a pass, if it has one.
+  Val<F32> RowSum(const Val<U32>& phase, const InOut<F32>& slots, const Pred& has_row) const;
+  void LoadRowData(const DecodeStep& step, const DecodePass& pass, RowData& data);
+  void Rotation(const Val<U32>& row, RowData& data);
+  // What becomes of the sums; `scale` is what scale_ has for the phase.
+  void FinishQkv(const DecodeStep& step, const DecodePass& pass, const Pred& has_row,
+                 const Val<F32>& sum, const Val<F32>& scale, const RowData& data);
+  void FinishResidual(const DecodeStep& step, const DecodePass& pass, const Pred& has_row,
+                      const Val<F32>& sum, const Val<F32>& scale, const RowData& data);
+  void FinishGateUp(const Pred& has_row, const Val<F32>& sum, const Val<F32>& scale,
+                    const RowData& data);
+  void FinishOutput(const DecodePass& pass, const Pred& has_row, const Val<F32>& sum,
+                    const Val<F32>& scale, Best& best);
+  // The likeliest of all blocks' rows.
+  void Choose(Best& best);
+  void Pick();
+  // Stores the f16 of this thread's value and the next one's in a word. By whole warps.
+  void PublishHalf(const Val<U32>& word, const Val<F32>& value, const Pred& has_row);
+  // The row of qkv_rows() that a thread finishes.
+  Val<U32> QkvRow(const DecodePass& pass) const {
+    return Min(pass.first * kTileRows + thread_, qkv_rows() - 1);
+  }
+  // Where it belongs in its head.
+  Val<U32> QkvPlace(const Val<U32>& row) const;
+
   // decode_attention.cc
   void Attend(const Val<U32>& layer);
   void StageQueries(const InOut<U32>& qkv);
@@ -119,48 +204,12 @@ class DecodeKernel {
     return partials_.At(((layer * at_.max_splits + part) * groups + head_group_) * units + unit,
                         kPartialWords * 4);
   }
-  // What comes after a sum into the residual: its norm, the slot of the norm before it, whose unit
-  // it takes, and where its x and sums of squares belong.
-  struct NextInput {
-    const In<F32>& norm;
-    uint32_t slot;
-    const InOut<U32>& x;
-    const InOut<U32>& squares;
-  };
-  // o and down: adds `gain` times the product of `x`, in the exchange, to the residual, and
-  // publishes the next input.
-  void AddToResidual(const PhaseMatrix& matrix, const Val<U32>& flags, const InOut<U32>& x,
-                     float gain, const NextInput& next);
-  void GateUp(const Val<U32>& layer, const Val<U32>& flags);
-  void Output();
-  void Pick();
-
-  // Polls the f16 input of a matrix and puts its image into shared memory.
-  void StageInput(const InOut<U32>& x, uint32_t blocks);
-  // Multiplies the block's rows, some at a time: then calls rows(first, count) in every compute
-  // thread, `first` counted in row tiles of the matrix. With `squares` the sums of squares are
-  // there, too.
-  template <class F>
-  void MultiplyRows(const PhaseMatrix& matrix, const Val<U32>& flags, bool squares, F&& rows);
-  void ProduceRows(const PhaseMatrix& matrix, const std::deque<Var<U32>>& plan,
-                   const Val<U64>& policy);
-  // part(format, part, begin, count) for the row tiles [first, first + count) of the matrix;
-  // `begin` is the first of the part's own row tiles, `local` counts from `first`.
-  template <class F>
-  void ForParts(const PhaseMatrix& matrix, const Val<U32>& flags, const Val<U32>& first,
-                const Val<U32>& count, F&& body);
-  // The sum of row `row` of row tile first + local.
-  Val<F32> RowSum(const PhaseMatrix& matrix, const Val<U32>& first, const Val<U32>& local,
-                  const Val<U32>& row);
-  // Stores the f16 of consecutive threads' values, two in a word. By whole warps.
-  void PublishHalf(const InOut<U32>& at, const Val<U32>& index, const Val<F32>& value,
-                   const Pred& on);
-  Vec<F32, 2> Rotation(const Val<U32>& row);
 
   KernelBuilder& k_;
   const DecodeTokenSpec& spec_;
   const DecodeExchange at_;
-  PhaseMatrix qkv_, o_, gate_up_, down_, output_;
+  const std::array<PhaseMatrix, kDecodePhases> matrices_;
+  std::vector<const TileFormat*> formats_;  // all that occur
   DecodeParams params_;
   TileRing ring_;
   TileProduct product_;
@@ -169,6 +218,9 @@ class DecodeKernel {
   Shared<F32> scale_;
   Shared<F32> best_values_;
   Shared<U32> best_indices_;
+  // Of the layers and of the output. Loaded when they are wanted they would be waited for; a layer
+  // ahead, their register was spilled, and that waited: 1 % of a token (8B).
+  Shared<U32> flags_;
   const Val<U32> thread_, warp_, lane_, cta_;
   const Val<U32> position_;
   InOut<U32> copy_, other_copy_, partials_;
@@ -176,58 +228,6 @@ class DecodeKernel {
   const Val<U32> head_group_, part_, part_positions_, parts_, first_cached_, cached_;
   std::optional<Var<F32>> residual_;  // of the thread's row of width
 };
-
-template <class F>
-void DecodeKernel::ForParts(const PhaseMatrix& matrix, const Val<U32>& flags, const Val<U32>& first,
-                            const Val<U32>& count, F&& body) {
-  uint32_t begin = 0;
-  for (const MatrixPart& part : matrix.parts) {
-    const uint32_t end = begin + part.row_tiles;
-    const bool only = matrix.parts.size() == 1;
-    const Val<U32> low = only ? first : Max(first, begin);
-    const Val<U32> n = only ? count : Max(Min(first + count, end), low) - low;
-    const auto run = [&](const TileFormat& format) { body(format, part, low - begin, low, n); };
-    if (part.format == part.more) {
-      run(*part.format);
-    } else {
-      k_.If((flags & part.flag) != 0, [&] { run(*part.more); }, [&] { run(*part.format); });
-    }
-    begin = end;
-  }
-}
-
-template <class F>
-void DecodeKernel::MultiplyRows(const PhaseMatrix& matrix, const Val<U32>& flags, bool squares,
-                                F&& rows) {
-  const RowRange own = RowTilesOf(cta_, spec_.ctas, matrix.row_tiles());
-  const uint32_t most = MostAtOnce(matrix);
-  const auto some = [&](const Val<U32>& first, const Val<U32>& count) {
-    ForParts(matrix, flags, first, count,
-             [&](const TileFormat& format, const MatrixPart&, const Val<U32>&, const Val<U32>& low,
-                 const Val<U32>& n) {
-               product_.Multiply(ring_, format, matrix.blocks, n, low - first + matrix.sums_at,
-                                 warp_, lane_);
-             });
-  };
-  const auto meet = [&](bool with_squares) {
-    with_squares ? k_.NamedBarrier(kSquares, threads() + kWarpLanes)
-                 : k_.NamedBarrier(kCompute, threads());
-  };
-  if (MostRowTiles(spec_.ctas, matrix.row_tiles()) <= most) {  // all at once
-    some(own.first, own.count);
-    meet(squares);
-    rows(own.first, own.count);
-    return;
-  }
-  if (squares) meet(true);
-  k_.For(0, own.count, {.step = most}, [&](const Val<U32>& done) {
-    const Val<U32> count = Min(own.count - done, most);
-    some(own.first + done, count);
-    meet(false);
-    rows(own.first + done, count);
-    meet(false);  // the sums have been read
-  });
-}
 
 }  // namespace ptxsmith
 

@@ -14,7 +14,9 @@ constexpr uint32_t kMaxSplits = 16;
 constexpr uint32_t kMaxGroup = 8;
 constexpr uint32_t kBestGroup = 4;
 
-uint32_t Aligned(uint32_t words) { return (words + 31) / 32 * 32; }
+uint32_t Aligned(uint32_t words) {
+  return (words + kExchangeUnit - 1) / kExchangeUnit * kExchangeUnit;
+}
 
 absl::Status Check(const DecodeTokenSpec& spec) {
   PTXSMITH_RETURN_IF_ERROR(CheckFields(spec));

@@ -143,6 +143,8 @@ struct DecodeExchange {
   uint32_t layer_partials = 0;
 };
 
+// Parts of the exchange lie at multiples of this.
+inline constexpr uint32_t kExchangeUnit = 32;  // words
 // 32 words with the turn first, then the two copies, then the partial results of attention.
 inline constexpr uint32_t kExchangeHeader = 32;
 inline uint64_t DecodeExchangeWords(const DecodeTokenSpec& spec) {

@@ -95,12 +95,14 @@ absl::StatusOr<KernelSpec> BuildGemvTiles(const GemvTilesSpec& spec, const Targe
         const Val<U32> thread = k.ThreadX();
         const auto rows = [&](const Val<U32>& first) {
           const Val<U32> count = Min(own.count - first, most);
-          product.Multiply(ring, format, blocks, count, k.Const<U32>(0), warp, lane);
+          product.Multiply(ring, format, TileWalk(warp, spec.warps, blocks), count, k.Const<U32>(0),
+                           warp, lane);
           k.NamedBarrier(kCompute, threads);
-          const Val<U32> local = thread / kTileRows;
           const Val<U32> row = (own.first + first) * kTileRows + thread;
-          k.If(thread < count * kTileRows && row < spec.n,
-               [&] { y.Store(row, product.RowSum(blocks, local, local, thread % kTileRows)); });
+          k.If(thread < count * kTileRows && row < spec.n, [&] {
+            y.Store(row,
+                    product.SumOf(blocks, product.SlotsOf(thread / kTileRows, thread % kTileRows)));
+          });
         };
         if (MostRowTiles(spec.ctas, row_tiles) <= most) return rows(k.Const<U32>(0));
         k.For(0, own.count, {.step = most}, [&](const Val<U32>& first) {

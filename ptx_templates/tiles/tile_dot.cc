@@ -28,36 +28,6 @@ class IntSum {
   std::optional<Val<S32>> sum_;
 };
 
-// What a lane reads of the image.
-class Image {
- public:
-  Image(const InOut<U8>& image, const Val<U32>& lane, uint32_t terms)
-      : columns_(image.At(lane % 4, kImageQuarter)),
-        scales_(image.At(kImageScales).At(lane % 4, kImageScaleStride).As<F32>()),
-        terms_(terms) {}
-
-  uint32_t terms() const { return terms_; }
-  // Columns 16 c to 16 c + 15 of the lane's 64: four words of a term.
-  Vec<U32, 4> Columns(uint32_t c, uint32_t term) const {
-    return columns_.At(term * kImageSecondTerm + 16 * c).As<U32>().Load<4>(0);
-  }
-  // d of the two blocks of 32 columns, then their sums.
-  Vec<F32, 4> ScalesAndSums() const { return scales_.Load<4>(0); }
-  Vec<F32, 2> Scales() const { return scales_.Load<2>(0); }
-  Vec<F32, 4> SumsOf16() const { return scales_.At(4).Load<4>(0); }
-
-  // 128 * first + second, or the only one.
-  Val<S32> Join(absl::FunctionRef<Val<S32>(uint32_t term)> of_term) const {
-    const Val<S32> first = of_term(0);
-    return terms_ == 1 ? first : first * 128 + of_term(1);
-  }
-
- private:
-  InOut<U8> columns_;
-  InOut<F32> scales_;
-  uint32_t terms_;
-};
-
 // Two bytes of a word, from byte `first` on, as floats divided by 2^24: as halves they are
 // subnormal, and exact.
 Vec<F32, 2> SmallBytes(const Val<U32>& word, uint32_t first) {
@@ -71,7 +41,7 @@ struct BlockDots {
 
 // From nibbles: the sum over whole bytes minus that over their high halves is the one of the low
 // halves.
-BlockDots DotNibbles(const std::vector<Val<U32>>& q, const Image& image, uint32_t block) {
+BlockDots DotNibbles(const std::vector<Val<U32>>& q, const LaneImage& image, uint32_t block) {
   std::array<std::optional<Val<S32>>, 2> all;
   std::array<std::optional<Val<S32>>, 2> upper;
   for (uint32_t term = 0; term < image.terms(); ++term) {
@@ -93,7 +63,7 @@ BlockDots DotNibbles(const std::vector<Val<U32>>& q, const Image& image, uint32_
 
 // With fifth bits the two rows' values are put together first.
 BlockDots DotFive(const std::vector<Val<U32>>& q, const std::vector<Val<U32>>& fifth,
-                  const Image& image, uint32_t block) {
+                  const LaneImage& image, uint32_t block) {
   std::array<IntSum, 2> low;
   std::array<IntSum, 2> high;
   for (uint32_t c = 2 * block; c < 2 * block + 2; ++c) {
@@ -115,8 +85,9 @@ BlockDots DotFive(const std::vector<Val<U32>>& q, const std::vector<Val<U32>>& f
 //                          g + 8 (b / 2), block 2 t + b % 2
 //   u16 at 128 + 2 lane    nibble b: their high two bits, scale lowest
 //   four f16 at 192 + 8 g  d and -dmin of row g, then of row g + 8
-RowPair DotScalesAndMinimums(const TileFormat& format, const InOut<U8>& tile, const Image& image,
-                             const Val<U32>& lane, absl::FunctionRef<void()> loaded) {
+RowPair DotScalesAndMinimums(const TileFormat& format, const InOut<U8>& tile,
+                             const LaneImage& image, const Val<U32>& lane,
+                             absl::FunctionRef<void()> loaded) {
   const std::vector<Val<U32>> q = LoadPlane(tile, lane, 4);
   const bool five = format.plane == TilePlane::kFifth;
   const std::vector<Val<U32>> fifth =
@@ -153,7 +124,7 @@ RowPair DotScalesAndMinimums(const TileFormat& format, const InOut<U8>& tile, co
 
 // q6_k. Header: 8 s8 a lane, the scales of the lane's four blocks of 16 columns in row g, then in
 // row g + 8; at 256 + 4 g f16 d of row g and of row g + 8.
-RowPair DotSignedScales(const TileFormat& format, const InOut<U8>& tile, const Image& image,
+RowPair DotSignedScales(const TileFormat& format, const InOut<U8>& tile, const LaneImage& image,
                         const Val<U32>& lane, absl::FunctionRef<void()> loaded) {
   const std::vector<Val<U32>> q = LoadPlane(tile, lane, 4);
   const std::vector<Val<U32>> pairs = LoadPlane(tile.At(2048), lane, 2);
@@ -204,7 +175,7 @@ RowPair DotSignedScales(const TileFormat& format, const InOut<U8>& tile, const I
 
 // q4_0 and q8_0. Header: four f16 a lane, d of the lane's two blocks of 32 columns in row g, then
 // in row g + 8.
-RowPair DotHalves(const TileFormat& format, const InOut<U8>& tile, const Image& image,
+RowPair DotHalves(const TileFormat& format, const InOut<U8>& tile, const LaneImage& image,
                   const Val<U32>& lane, absl::FunctionRef<void()> loaded) {
   const bool bytes = format.plane == TilePlane::kBytes;
   const std::vector<Val<U32>> q = LoadPlane(tile, lane, bytes ? 8 : 4);
@@ -254,16 +225,33 @@ std::vector<Val<U32>> LoadPlane(const InOut<U8>& plane, const Val<U32>& lane, ui
   return words;
 }
 
-RowPair DotTile(const TileFormat& format, const InOut<U8>& tile, const InOut<U8>& image,
-                const Val<U32>& lane, uint32_t terms, absl::FunctionRef<void()> loaded) {
-  const Image view(image, lane, terms);
+LaneImage::LaneImage(const InOut<U8>& images, const Val<U32>& lane, uint32_t terms)
+    : columns_(images.At(lane % 4, kImageQuarter)),
+      scales_(images.At(kImageScales).At(lane % 4, kImageScaleStride).As<F32>()),
+      terms_(terms) {}
+
+LaneImage LaneImage::At(const Val<U32>& i) const {
+  return {columns_.At(i, kImageBytes), scales_.At(i, kImageBytes), terms_};
+}
+
+Vec<U32, 4> LaneImage::Columns(uint32_t c, uint32_t term) const {
+  return columns_.At(term * kImageSecondTerm + 16 * c).As<U32>().Load<4>(0);
+}
+
+Val<S32> LaneImage::Join(absl::FunctionRef<Val<S32>(uint32_t term)> of_term) const {
+  const Val<S32> first = of_term(0);
+  return terms_ == 1 ? first : first * 128 + of_term(1);
+}
+
+RowPair DotTile(const TileFormat& format, const InOut<U8>& tile, const LaneImage& image,
+                const Val<U32>& lane, absl::FunctionRef<void()> loaded) {
   switch (format.header) {
     case TileHeader::kScalesAndMinimums:
-      return DotScalesAndMinimums(format, tile, view, lane, loaded);
+      return DotScalesAndMinimums(format, tile, image, lane, loaded);
     case TileHeader::kSignedScales:
-      return DotSignedScales(format, tile, view, lane, loaded);
+      return DotSignedScales(format, tile, image, lane, loaded);
     default:
-      return DotHalves(format, tile, view, lane, loaded);
+      return DotHalves(format, tile, image, lane, loaded);
   }
 }
 

@@ -68,9 +68,13 @@ void TileRing::Produce(const TileFormat& format, const In<U8>& tiles, const Val<
                        const Val<U64>& policy) {
   const uint32_t per_chunk = TilesPerChunk(format);
   k_.For(0, DivideUp(count, per_chunk), {}, [&](const Val<U32>& c) {
-    const Val<U32> bytes = Min(count - c * per_chunk, per_chunk) * format.bytes;
+    const Val<U32> taken = Min(count - c * per_chunk, per_chunk);
+    const Val<U32> bytes = taken * format.bytes;
     Fill(shape_.in_flight, bytes, [&](const InOut<U8>& to, const Val<U32>& slot) {
       CopyBulk(to, tiles.At(c, per_chunk * format.bytes), bytes, full_, slot, policy);
+      // Nobody will free what a chunk lacks.
+      k_.If(taken < per_chunk,
+            [&] { empty_.Arrive(slot, (per_chunk - taken) * (kSlotArrivals / per_chunk)); });
     });
   });
 }
@@ -87,30 +91,32 @@ void TileRing::ProducePairs(const RowPairs& pairs, const In<U8>& first, const In
   });
 }
 
-void TileRing::WaitFor(const Val<U32>& chunk) {
-  const Val<U32> all = chunks_ + chunk;
-  full_.Wait(k_, Slot(all), Parity(all));
-}
+void TileRing::Await(const Val<U32>& chunk) { full_.Wait(k_, Slot(chunk), Parity(chunk)); }
 
-void TileRing::Free(const Val<U32>& chunk, const Val<U32>& parts, uint32_t of,
-                    const Val<U32>& lane) {
+void TileRing::Release(const Val<U32>& chunk, const Val<U32>& parts, uint32_t of,
+                       const Val<U32>& lane) {
   k_.WarpBarrier();
-  k_.If(lane == 0, [&] { empty_.Arrive(Slot(chunks_ + chunk), parts * (kSlotArrivals / of)); });
+  k_.If(lane == 0, [&] { empty_.Arrive(Slot(chunk), parts * (kSlotArrivals / of)); });
 }
 
 void TileRing::Consume(const TileFormat& format, const Val<U32>& count, const Val<U32>& warp,
                        const Val<U32>& lane, Body body) {
   const uint32_t per_chunk = TilesPerChunk(format);
-  k_.For(warp, count, {.step = shape_.warps}, [&](const Val<U32>& u) {
-    const Val<U32> chunk = u / per_chunk;
-    const Val<U32> place = u % per_chunk;
-    WaitFor(chunk);
-    // The last tile of a chunk that is not whole arrives for the missing ones.
-    const auto loaded = [&] {
-      Free(chunk, Select<U32>(u + 1 == count, per_chunk - place, 1), per_chunk, lane);
-    };
-    body(u, SlotOf(chunk).At(place, format.bytes), loaded);
-  });
+  const Val<U32> before = chunks_;
+  const auto take = [&](const Val<U32>& chunk, const Val<U32>& place) {
+    Await(chunk);
+    body(slots_.At(place, format.bytes).At(Slot(chunk), kSlotBytes),
+         [&] { Release(chunk, k_.Const<U32>(1), per_chunk, lane); });
+  };
+  if (shape_.warps % per_chunk == 0) {  // from tile to tile a warp stays at its place in a chunk
+    const Val<U32> place = warp % per_chunk;
+    k_.For(warp / per_chunk, (count + (per_chunk - 1) - place) / per_chunk,
+           {.step = shape_.warps / per_chunk},
+           [&](const Val<U32>& chunk) { take(before + chunk, place); });
+  } else {
+    k_.For(warp, count, {.step = shape_.warps},
+           [&](const Val<U32>& u) { take(before + u / per_chunk, u % per_chunk); });
+  }
   Advance(DivideUp(count, per_chunk));
 }
 

@@ -4,9 +4,9 @@
 //
 //   TileRing ring(k, {.warps = 14});
 //   ring.Init(); k.Barrier();
-//   producer thread:  ring.Produce(format, tiles, count);      // same calls in the same order ...
-//   compute warps:    ring.Consume(format, count, warp, lane,  // ... on both sides
-//                         [&](const Val<U32>& u, const InOut<U8>& tile, auto loaded) { ... });
+//   producer thread:  ring.Produce(format, tiles, count);      // same calls ...
+//   compute warps:    ring.Consume(format, count, warp, lane,  // ... in the same order
+//                         [&](const InOut<U8>& tile, auto loaded) { ... });
 //
 // Warp w takes tiles w, w + warps, ... of each call. A chunk holds as many tiles as fit into a
 // slot.
@@ -46,7 +46,7 @@ class TileRing {
   };
   // Called when the tile is in registers: its slot may be filled again.
   using Loaded = absl::FunctionRef<void()>;
-  using Body = absl::FunctionRef<void(const Val<U32>& u, const InOut<U8>& tile, Loaded loaded)>;
+  using Body = absl::FunctionRef<void(const InOut<U8>& tile, Loaded loaded)>;
 
   static constexpr uint32_t kSlotBytes = 10368;  // three tiles of q6_k, four of q4_k
 
@@ -76,11 +76,13 @@ class TileRing {
   // By compute warps that look after the chunks themselves: `chunk` counts from the last Advance.
   // Those that a warp waits for one after the other are at most slots - in_flight apart, or slots.
   // Free frees `parts` of `of` parts, by every lane of the warp; in the end every warp advances.
-  void WaitFor(const Val<U32>& chunk);
+  void WaitFor(const Val<U32>& chunk) { Await(chunks_ + chunk); }
   InOut<U8> SlotOf(const Val<U32>& chunk) const {
     return slots_.At(Slot(chunks_ + chunk), kSlotBytes);
   }
-  void Free(const Val<U32>& chunk, const Val<U32>& parts, uint32_t of, const Val<U32>& lane);
+  void Free(const Val<U32>& chunk, const Val<U32>& parts, uint32_t of, const Val<U32>& lane) {
+    Release(chunks_ + chunk, parts, of, lane);
+  }
   void Advance(const Val<U32>& chunks) { chunks_ += chunks; }
 
  private:
@@ -89,6 +91,9 @@ class TileRing {
   // copies(to, slot), which starts copying.
   void Fill(uint32_t in_flight, const Val<U32>& bytes,
             absl::FunctionRef<void(const InOut<U8>& to, const Val<U32>& slot)> copies);
+  // As above, of chunks counted from the very first one.
+  void Await(const Val<U32>& chunk);
+  void Release(const Val<U32>& chunk, const Val<U32>& parts, uint32_t of, const Val<U32>& lane);
   Val<U32> Slot(const Val<U32>& chunk) const { return chunk % shape_.slots; }
   // Of the use of the chunk's slot by this chunk.
   Val<U32> Parity(const Val<U32>& chunk) const { return chunk / shape_.slots % 2; }
