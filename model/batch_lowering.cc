@@ -2,7 +2,8 @@
 // their own; larger steps as the plain lowering makes them. A layer is nine kernels, launched
 // programmatically: while one ends the rings of the next fill with weights.
 //
-//   norm, qkv, heads (RoPE, cache), attention, its join, output, norm, gate and up, SwiGLU, down
+//   norm, qkv, heads (RoPE, cache), attention (and its join where many positions are divided),
+//   output, norm, gate and up, SwiGLU, down
 #include <algorithm>
 #include <memory>
 #include <optional>
@@ -12,10 +13,10 @@
 #include "absl/strings/str_cat.h"
 #include "codegen/status_macros.h"
 #include "model/lowering.h"
-#include "ptx_templates/attention.h"
 #include "ptx_templates/embed_row.h"
 #include "ptx_templates/tiles/column_image.h"
 #include "ptx_templates/tiles/gemm_tiles.h"
+#include "ptx_templates/tiles/group_attention.h"
 #include "ptx_templates/tiles/joins.h"
 #include "ptx_templates/tiles/repack.h"
 #include "runtime/launch.h"
@@ -25,13 +26,12 @@ namespace {
 
 constexpr uint32_t kMaxRows = 32;
 constexpr uint32_t kEmulatedBlocks = 4;
-constexpr uint32_t kPositionsPerSplit = 128;
-constexpr uint32_t kMinSplits = 2;  // with one, attention leaves nothing to join
+// At most so many blocks share the positions of a row; with one there is nothing to join.
+constexpr uint32_t kPositionsPerSplit = 256;
 constexpr uint32_t kMaxSplits = 32;
-constexpr uint32_t kAttentionWarps = 8;
 
 // KiB of tiles under way on an SM; ptx_templates/README.md says what others gave.
-uint32_t RingFor(uint32_t columns) { return InRows(columns) ? 54 : 36; }
+uint32_t RingFor(uint32_t columns) { return InRows(columns) ? 48 : 36; }
 
 absl::Status Unsupported(absl::string_view what) {
   return absl::UnimplementedError(absl::StrCat("no batched kernels for this model: ", what));
@@ -68,6 +68,12 @@ class BatchLowering : public Lowering {
   absl::Status Repack(std::vector<const Matrix*> matrices, Product& product, Stream& stream);
   absl::Status RepackAll(Stream& stream);
 
+  // What attention leaves to join.
+  uint64_t PartialBytes(uint32_t rows) const {
+    const ModelConfig& c = parts_.config;
+    if (splits_ == 1) return 0;
+    return uint64_t{rows} * c.head_count * splits_ * (c.head_dim + 2) * 4;
+  }
   uint32_t q_width() const { return parts_.config.head_count * parts_.config.head_dim; }
 
   const ModelParts parts_;
@@ -203,7 +209,7 @@ absl::Status BatchLowering::Prepare() {
 
 absl::Status BatchLowering::Allocate(Stream& stream) {
   const ModelConfig& c = parts_.config;
-  splits_ = std::clamp(parts_.cache.options().context / kPositionsPerSplit, kMinSplits, kMaxSplits);
+  splits_ = std::clamp(parts_.cache.options().context / kPositionsPerSplit, 1u, kMaxSplits);
   uint64_t tile_bytes = 0;
   uint64_t part_floats = 0;
   const auto count = [&](const Product& product) {
@@ -231,8 +237,7 @@ absl::Status BatchLowering::Allocate(Stream& stream) {
                            {"g_image", g_image_, ColumnImageBytes(c.feed_forward_length, kMaxRows)},
                            {"parts", parts_of_product_, part_floats * 4},
                            {"q", q_, uint64_t{kMaxRows} * q_width() * 4},
-                           {"partial", partial_,
-                            uint64_t{kMaxRows} * c.head_count * splits_ * (c.head_dim + 2) * 4}}));
+                           {"partial", partial_, PartialBytes(kMaxRows)}}));
   // Rows that no sequence has yet are read, too, though nobody uses what comes of them.
   for (const BufferView image : {h_image_, o_image_, g_image_}) {
     PTXSMITH_RETURN_IF_ERROR(stream.Fill(image, 0));
@@ -379,23 +384,28 @@ absl::Status BatchStep::Heads(const LayerWeights& w, const Product& product, uin
 
 absl::Status BatchStep::Attention(uint32_t index) {
   const KvCache::Options& cache = parts_.cache.options();
-  AttentionSpec spec{config_.head_count, config_.head_count_kv, config_.head_dim, cache.context};
-  spec.warps = kAttentionWarps;
-  spec.rows = rows_;
-  spec.slots = cache.slots;
-  spec.splits = lowering_.splits_;
-  spec.programmatic = true;
-  const BufferView partial = lowering_.partial_.Slice(
-      0, uint64_t{rows_} * config_.head_count * spec.splits * (config_.head_dim + 2) * 4);
+  GroupAttentionSpec spec{config_.head_count,
+                          config_.head_count_kv,
+                          config_.head_dim,
+                          cache.context,
+                          cache.slots,
+                          rows_,
+                          lowering_.splits_,
+                          columns_,
+                          true};
+  const BufferView image = ImageOf(lowering_.o_image_, lowering_.q_width());
+  const bool whole = spec.splits == 1;
+  const BufferView partial = lowering_.partial_.Slice(0, lowering_.PartialBytes(rows_));
   PTXSMITH_RETURN_IF_ERROR(
-      builder_.Add("attention", BuildAttention, spec,
-                   {partial, q_, parts_.cache.keys(index), parts_.cache.values(index),
-                    parts_.io.positions(rows_), parts_.io.slots(rows_)},
+      builder_.Add("attention", BuildGroupAttention, spec,
+                   {whole ? image : partial, q_, parts_.cache.keys(index),
+                    parts_.cache.values(index), parts_.io.positions(rows_), parts_.io.slots(rows_)},
                    partial));
+  if (whole) return absl::OkStatus();
   return builder_.Add(
       "attention_join", BuildJoinAttention,
       JoinAttentionSpec{config_.head_count, config_.head_dim, spec.splits, rows_, columns_, true},
-      {ImageOf(lowering_.o_image_, lowering_.q_width()), partial}, BufferView());
+      {image, partial}, BufferView());
 }
 
 absl::Status BatchStep::Head() {

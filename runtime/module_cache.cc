@@ -5,6 +5,7 @@
 #include <chrono>
 #include <filesystem>
 #include <fstream>
+#include <numeric>
 #include <system_error>
 #include <thread>
 #include <utility>
@@ -121,12 +122,19 @@ absl::Status ModuleCache::Prefetch(absl::Span<const KernelSpec> kernels, int thr
                                    Progress progress) {
   if (threads <= 0) threads = static_cast<int>(std::thread::hardware_concurrency());
   threads = std::max(1, std::min(threads, static_cast<int>(kernels.size())));
+  // The longest texts first: one that takes as long as all others together must not come last.
+  std::vector<size_t> order(kernels.size());
+  std::iota(order.begin(), order.end(), size_t{0});
+  std::stable_sort(order.begin(), order.end(), [&](size_t a, size_t b) {
+    return kernels[a].ptx.size() > kernels[b].ptx.size();
+  });
   std::vector<absl::Status> results(kernels.size());
   std::atomic<size_t> next = 0;
   std::mutex progress_mutex;
   size_t done = 0;
   const auto work = [&] {
-    for (size_t i = next.fetch_add(1); i < kernels.size(); i = next.fetch_add(1)) {
+    for (size_t n = next.fetch_add(1); n < order.size(); n = next.fetch_add(1)) {
+      const size_t i = order[n];
       results[i] = GetOrBuild(kernels[i].key, [&] { return kernels[i]; }).status();
       const std::lock_guard<std::mutex> lock(progress_mutex);
       progress(++done, kernels.size());

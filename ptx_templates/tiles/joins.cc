@@ -16,7 +16,6 @@ namespace ptxsmith {
 namespace {
 
 constexpr uint32_t kEight = 8;  // elements of a thread
-constexpr uint32_t kMaxThreads = 64;
 constexpr uint32_t kSumThreads = 256;
 constexpr uint32_t kSquares = 256;  // elements to a sum of squares
 
@@ -112,13 +111,12 @@ Out<U8> ImageParam(KernelBuilder& k, uint32_t n, uint32_t columns) {
   return k.Param<Out<U8>>("image", {.count = ColumnImageBytes(n, columns)});
 }
 
-// A thread for each eight elements of `rows` rows of n; returns which eight of its row it has.
+// A thread for each eight elements of `rows` rows of n; returns which eight of its row it has. A
+// warp for a block: larger ones gather on fewer SMs (64 threads: 12478 instead of 13045 tokens/s
+// for 32 sequences, 8B, H200, 2026-11-20).
 Val<U32> LaunchEights(KernelBuilder& k, uint32_t n, uint32_t rows, bool programmatic) {
-  const uint32_t eights = n / kEight;
-  uint32_t threads = kMaxThreads;
-  while (eights % threads != 0) threads -= kWarpLanes;
-  k.Launch({.block = {threads, 1, 1},
-            .grid = {eights / threads, rows, 1},
+  k.Launch({.block = {kWarpLanes, 1, 1},
+            .grid = {n / (kEight * kWarpLanes), rows, 1},
             .programmatic = programmatic});
   return k.GlobalThread();
 }
