@@ -70,6 +70,7 @@ Verdict CheckImage(const Bytes& image, uint32_t n, uint32_t columns, uint32_t ro
   const reference::ImageContents contents = reference::FromColumnImage(image, n, columns, rows);
   Verdict close = CheckClose(contents.x, reference::RoundedInImage(want));
   if (close && !contents.sums_agree) return Wrong("the sums of the image are not its own");
+  if (close && !contents.units_agree) return Wrong("a unit is not that of its block's largest");
   return close;
 }
 
