@@ -37,6 +37,7 @@
 #include "ptx_templates/tiles/decode_token.h"
 #include "ptx_templates/tiles/gemm_tiles.h"
 #include "ptx_templates/tiles/gemv_tiles.h"
+#include "ptx_templates/tiles/group_attention.h"
 #include "ptx_templates/tiles/joins.h"
 #include "ptx_templates/tiles/repack.h"
 #include "ptx_templates/top_k.h"
@@ -76,6 +77,7 @@ constexpr Family kFamilies[] = {
     MakeFamily<JoinNormSpec, BuildJoinNorm, JoinNormVariants>(),
     MakeFamily<JoinGluSpec, BuildJoinGlu, JoinGluVariants>(),
     MakeFamily<JoinHeadsSpec, BuildJoinHeads, JoinHeadsVariants>(),
+    MakeFamily<GroupAttentionSpec, BuildGroupAttention, GroupAttentionVariants>(),
     MakeFamily<JoinAttentionSpec, BuildJoinAttention, JoinAttentionVariants>(),
     MakeFamily<JoinSumSpec, BuildJoinSum, JoinSumVariants>(),
     MakeFamily<QuantizeQ8_1Spec, BuildQuantizeQ8_1, QuantizeQ8_1Variants>(),

@@ -103,6 +103,7 @@ struct Result {
   BenchTest test;
   std::vector<double> seconds;
   uint64_t bytes_per_step = 0;
+  double host_seconds = 0;  // of the processor, a step
 
   std::vector<double> Rates() const {
     std::vector<double> rates;
@@ -155,18 +156,20 @@ Json Fields(const Subject& subject, const Options& options, const Result& result
           {"samples_ts", result.Rates()},
           {"read_bandwidth", subject.read_bandwidth},
           {"effective_bandwidth", result.Bandwidth()},
-          {"bandwidth_share", result.Bandwidth() / subject.read_bandwidth}};
+          {"bandwidth_share", result.Bandwidth() / subject.read_bandwidth},
+          {"host_ns_per_step", std::llround(result.host_seconds * 1e9)}};
 }
 
 void PrintHeader(const Subject& subject) {
   std::printf("%s, read stream %.3f TB/s\n\n", subject.device.c_str(),
               subject.read_bandwidth * 1e-12);
-  std::printf("| %-30s | %10s | %10s | %-8s | %15s | %20s | %7s | %7s |\n", "model", "size",
-              "params", "backend", "test", "t/s", "TB/s", "of read");
-  std::printf("| %s | %s: | %s: | %s | %s: | %s: | %s: | %s: |\n", std::string(30, '-').c_str(),
-              std::string(9, '-').c_str(), std::string(9, '-').c_str(), std::string(8, '-').c_str(),
-              std::string(14, '-').c_str(), std::string(19, '-').c_str(),
-              std::string(6, '-').c_str(), std::string(6, '-').c_str());
+  std::printf("| %-30s | %10s | %10s | %-8s | %15s | %20s | %7s | %7s | %7s |\n", "model", "size",
+              "params", "backend", "test", "t/s", "TB/s", "of read", "host us");
+  std::printf(
+      "| %s | %s: | %s: | %s | %s: | %s: | %s: | %s: | %s: |\n", std::string(30, '-').c_str(),
+      std::string(9, '-').c_str(), std::string(9, '-').c_str(), std::string(8, '-').c_str(),
+      std::string(14, '-').c_str(), std::string(19, '-').c_str(), std::string(6, '-').c_str(),
+      std::string(6, '-').c_str(), std::string(6, '-').c_str());
 }
 
 void PrintRow(const Subject& subject, const Result& result) {
@@ -175,12 +178,14 @@ void PrintRow(const Subject& subject, const Result& result) {
   const std::string share =
       bandwidth == 0 ? "" : absl::StrFormat("%.1f %%", 100 * bandwidth / subject.read_bandwidth);
   const std::string read = bandwidth == 0 ? "" : absl::StrFormat("%.3f", bandwidth * 1e-12);
-  std::printf("| %-30s | %6.2f GiB | %8.2f B | %-8s | %15s | %20s | %7s | %7s |\n",
+  const std::string host =
+      result.test.generate == 0 ? "" : absl::StrFormat("%.1f", result.host_seconds * 1e6);
+  std::printf("| %-30s | %6.2f GiB | %8.2f B | %-8s | %15s | %20s | %7s | %7s | %7s |\n",
               subject.type.c_str(), static_cast<double>(subject.bytes) / (1 << 30),
               static_cast<double>(subject.parameters) * 1e-9, result.Backend(subject).c_str(),
               result.test.Name().c_str(),
               absl::StrFormat("%.2f ± %.2f", rate.mean, rate.deviation).c_str(), read.c_str(),
-              share.c_str());
+              share.c_str(), host.c_str());
   std::fflush(stdout);
 }
 
@@ -233,6 +238,7 @@ absl::Status RunTests(const Options& options, const GgufFile& file,
   for (const BenchTest& test : tests) {
     Result result{test, {}, bench.BytesPerStep(test)};
     PTXSMITH_ASSIGN_OR_RETURN(result.seconds, bench.Run(test, options.repeats));
+    result.host_seconds = bench.HostSecondsPerStep();
     all.push_back(Fields(subject, options, result));
     if (options.format == "md") PrintRow(subject, result);
     if (options.format == "csv") PrintCsv(all.back(), all.size() == 1);

@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <chrono>
 #include <cmath>
+#include <ctime>
 #include <memory>
 
 #include "absl/strings/str_cat.h"
@@ -19,6 +20,13 @@ constexpr uint32_t kStepsAhead = 2;
 
 constexpr uint64_t kReadBytes = uint64_t{4} << 30;  // far more than any L2 holds
 constexpr int kReads = 9;
+
+// Of this thread.
+double ProcessorSeconds() {
+  std::timespec time = {};
+  clock_gettime(CLOCK_THREAD_CPUTIME_ID, &time);
+  return static_cast<double>(time.tv_sec) + static_cast<double>(time.tv_nsec) * 1e-9;
+}
 
 }  // namespace
 
@@ -60,11 +68,14 @@ absl::Status ModelBench::Generate(const BenchTest& test) {
   const bool batch = test.sequences > 1;
   uint32_t steps = 0;
   for (uint32_t read = 0; read < test.generate; ++read) {
+    const double before = ProcessorSeconds();
     for (; steps < std::min(read + kStepsAhead, test.generate); ++steps) {
       PTXSMITH_RETURN_IF_ERROR(batch ? model_.StepBatchGreedy() : model_.StepGreedy());
     }
+    host_seconds_ += ProcessorSeconds() - before;
     PTXSMITH_RETURN_IF_ERROR(batch ? model_.NextBatch().status() : model_.NextGreedy().status());
   }
+  host_steps_ += steps;
   return absl::OkStatus();
 }
 
@@ -82,6 +93,8 @@ absl::StatusOr<double> ModelBench::RunOnce(const BenchTest& test) {
 absl::StatusOr<std::vector<double>> ModelBench::Run(const BenchTest& test, uint32_t repeats) {
   PTXSMITH_RETURN_IF_ERROR(RunOnce(test).status());
   std::vector<double> seconds;
+  host_seconds_ = 0;
+  host_steps_ = 0;
   for (uint32_t i = 0; i < repeats; ++i) {
     PTXSMITH_ASSIGN_OR_RETURN(const double time, RunOnce(test));
     seconds.push_back(time);

@@ -10,6 +10,7 @@
 #ifndef PTXSMITH_TOOLS_MODEL_BENCH_H_
 #define PTXSMITH_TOOLS_MODEL_BENCH_H_
 
+#include <algorithm>
 #include <cstdint>
 #include <string>
 #include <vector>
@@ -39,6 +40,10 @@ class ModelBench {
   // The seconds of each of `repeats` runs, after one that warms up.
   absl::StatusOr<std::vector<double>> Run(const BenchTest& test, uint32_t repeats);
 
+  // Seconds of the processor that the host took to enqueue a step of the last Run's generations,
+  // on average.
+  double HostSecondsPerStep() const { return host_seconds_ / std::max(host_steps_, 1u); }
+
   // What a step of a generation must read: the weights that take part in it, and the keys and
   // values of the positions before it, in the middle of the test.
   uint64_t BytesPerStep(const BenchTest& test) const;
@@ -51,6 +56,8 @@ class ModelBench {
 
   Transformer& model_;
   uint32_t random_ = 1;
+  double host_seconds_ = 0;
+  uint32_t host_steps_ = 0;
 };
 
 // Bytes per second that a plain reader of a large buffer reaches: the median of some runs.

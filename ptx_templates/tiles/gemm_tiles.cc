@@ -112,7 +112,11 @@ GemmTiles::GemmTiles(KernelBuilder& k, const GemmTilesSpec& spec, const GemmTile
 Segment GemmTiles::MakeSegment(QuantType quant, const In<U8>& tiles, uint32_t first_row,
                                uint32_t rows) {
   const TileFormat& format = TileFormatOf(quant);
-  const RowRange own = RowTilesOf(group_, plan_.groups, DivideUp(rows, kTileRows));
+  const uint32_t row_tiles = DivideUp(rows, kTileRows);
+  const RowRange tiles_of_group = RowTilesOf(group_, plan_.groups, row_tiles);
+  // A thread block beyond the groups has nothing to do.
+  const RowRange own{tiles_of_group.first,
+                     Select<U32>(group_ < plan_.groups, tiles_of_group.count, 0)};
   const Val<U32> count = (own.count + (plan_.sets - 1) - set_) / plan_.sets;
   return {format, tiles, first_row, rows, own, Select<U32>(active_, count, 0)};
 }
@@ -130,7 +134,7 @@ void GemmTiles::Run() {
   const uint64_t image_bytes = ColumnImageBytes(spec_.k, spec_.columns);
   const auto x = k_.Param<In<U8>>("x", {.count = image_bytes});
   k_.Launch({.block = {warps * kWarpLanes, 1, 1},
-             .grid = {plan_.groups * plan_.slices, 1, 1},
+             .grid = {spec_.ctas, 1, 1},
              .min_blocks_per_sm = 1,
              .programmatic = spec_.programmatic});
   const uint64_t rows = spec_.n + spec_.n2;
@@ -147,6 +151,7 @@ void GemmTiles::Run() {
   full_.emplace(k_, "full", barriers);
   ring_.emplace(k_.SharedArray<U8>("ring", barriers * slot_bytes_));
   sums_.emplace(k_.SharedArray<F32>("sums", round_ * sums_bytes / 4));
+  KeepApart(k_, taken + round_ * sums_bytes);
 
   // Each warp looks after its own ring.
   policy_.emplace(EvictFirst(k_));

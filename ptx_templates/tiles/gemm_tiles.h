@@ -6,12 +6,13 @@
 // Layout       tiles, tiles2: what `repack` made in layout mma; x: column_image.h for `columns`
 //              tokens; parts: [slices][columns][n + n2] f32, `slices` as PlanOf says.
 // Geometry     the blocks of 256 columns are divided into slices and the row tiles into groups, a
-//              thread block for each pair. So x is read once per group of rows, not once per SM:
-//              with K = 14336 and 32 tokens that would be as much as the weights. Each warp has a
-//              ring of tiles of its own. For 8 tokens it keeps the activations of one block of
-//              columns in registers for all its tiles, and warps that share a row tile are added up
-//              through shared memory; for more see gemm_tiles_wide.h. Slices are added up by the
-//              kernel that reads them.
+//              thread block for each pair, and further ones, which do nothing, up to `ctas`: where
+//              an SM is empty all the blocks of the next kernel gather. So x is read once per group
+//              of rows, not once per SM: with K = 14336 and 32 tokens that would be as much as the
+//              weights. Each warp has a ring of tiles of its own. For 8 tokens it keeps the
+//              activations of one block of columns in registers for all its tiles, and warps that
+//              share a row tile are added up through shared memory; for more see gemm_tiles_wide.h.
+//              Slices are added up by the kernel that reads them.
 // Traffic      every byte of the tiles once; x once per group; parts once.
 // Numerics     f16 x, weights exact but for q6_k (scale times q in f16), f32 sums by tensor cores.
 //              A token's bits depend neither on the others nor on `columns` or `ring`.

@@ -15,6 +15,7 @@
 #include "ptx_templates/tiles/column_image.h"
 #include "ptx_templates/tiles/row_sums.h"
 #include "ptx_templates/tiles/tile_mma.h"
+#include "ptx_templates/tiles/tile_ring.h"
 
 namespace ptxsmith {
 namespace {
@@ -113,7 +114,7 @@ void WideGemmTiles::Run() {
   const uint64_t image_bytes = ColumnImageBytes(spec_.k, spec_.columns);
   const auto x = k_.Param<In<U8>>("x", {.count = image_bytes});
   k_.Launch({.block = {warps * kWarpLanes, 1, 1},
-             .grid = {groups * plan_.slices, 1, 1},
+             .grid = {spec_.ctas, 1, 1},
              .min_blocks_per_sm = 1,
              .programmatic = spec_.programmatic});
   uint64_t tile_bytes = 0;
@@ -127,6 +128,7 @@ void WideGemmTiles::Run() {
                                         SwizzledRows::kAlignment));
   extras_.emplace(k_.SharedArray<U8>("extras", plan_.per_slice * ExtrasBytes()));
   ring_.emplace(k_.SharedArray<U8>("ring", warps * slots_ * slot_bytes_));
+  KeepApart(k_, plan_.per_slice * (XBytes() + ExtrasBytes()) + warps * slots_ * slot_bytes_);
   full_.emplace(k_, "full", warps * slots_);
   x_full_.emplace(k_, "x_full", plan_.per_slice);
 
@@ -140,8 +142,9 @@ void WideGemmTiles::Run() {
   count_.emplace(blocks_ % plan_.slices == 0
                      ? k_.Const<U32>(plan_.per_slice)
                      : (*slice_ + 1) * blocks_ / plan_.slices - *first_block_);
+  // A thread block beyond the groups has nothing to do.
   const RowRange own = RowTilesOf(group, groups, quads);
-  end_.emplace(own.first + own.count);
+  end_.emplace(Min(own.first + own.count, quads));
   ask_quad_.emplace(&k_.recorder(), own.first + *team_);
   ask_block_.emplace(&k_.recorder(), 0);
   slot_.emplace(&k_.recorder(), 0);
@@ -164,7 +167,7 @@ void WideGemmTiles::Run() {
     k_.LaunchDependents();
     k_.WaitForPredecessors();
   }
-  k_.If(k_.ThreadX() == 0, [&] { AskForX(x); });
+  k_.If(k_.ThreadX() == 0 && own.first < quads, [&] { AskForX(x); });
   const bool groups_multiply = k_.target().sm == 90;
   sums_ = groups_multiply ? NewGroupSums(k_, pieces(), *lane_) : NewWarpSums(k_, pieces(), *lane_);
   k_.For(own.first + *team_, *end_, {.step = teams_}, [&](const Val<U32>& quad) {

@@ -8,11 +8,6 @@
 //              warps have 64 rows, a row tile each, and go through the blocks of columns with their
 //              sums in registers; no warp waits for another's sums.
 // Numerics     the sums of a slice have the order of the narrow kernel, and the same bits.
-// Measured     H200, 2026-11-20, 8B, tokens/s of 16 and of 32 sequences: 6958 and 11912; by
-// fragments
-//              in registers 6582 and 10209; these kernels without wgmma 6681 and 10730 (with rings
-//              of 36 KiB, and with wgmma 6754 and 11575). For 8 sequences fragments in registers
-//              are better: 4256 against 3764, as quads of row tiles are few.
 // Errors       as BuildGemmTiles, which has checked the fields.
 #ifndef PTXSMITH_PTX_TEMPLATES_TILES_GEMM_TILES_WIDE_H_
 #define PTXSMITH_PTX_TEMPLATES_TILES_GEMM_TILES_WIDE_H_

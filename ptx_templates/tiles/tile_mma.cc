@@ -243,10 +243,10 @@ class GroupSums : public RowSums {
 
   void AddChunk(uint32_t chunk, bool fresh,
                 absl::FunctionRef<Vec<U32, 4>(uint32_t step)> a) override {
-    // Fragments of two chunks at a time are in registers.
-    if (pending_ == 2) {
+    // Registers hold the fragments of two chunks. Two or four chunks at a time take longer.
+    if (under_way_ == 2) {
       WgmmaWait(builder(), 1);
-      pending_ = 1;
+      under_way_ = 1;
     }
     const Vec<U32, 4> first = a(2 * chunk), second = a(2 * chunk + 1);
     const SwizzledRows rows(Rows(chunk / 2));
@@ -254,11 +254,11 @@ class GroupSums : public RowSums {
     tile_.MultiplyAdd16(first, rows, chunk % 2 * 2, fresh ? !builder().True() : builder().True());
     tile_.MultiplyAdd16(second, rows, chunk % 2 * 2 + 1, builder().True());
     WgmmaCommit(builder());
-    ++pending_;
+    ++under_way_;
   }
   void Finish() override {
     WgmmaWait(builder(), 0);
-    pending_ = 0;
+    under_way_ = 0;
   }
   Val<F32> Sum(uint32_t piece, uint32_t element) const override {
     return tile_.Element(4 * piece + element);
@@ -266,7 +266,7 @@ class GroupSums : public RowSums {
 
  private:
   WgmmaTile tile_;
-  uint32_t pending_ = 0;  // chunks under way
+  uint32_t under_way_ = 0;  // chunks
 };
 
 }  // namespace

@@ -22,6 +22,11 @@ absl::Status CheckTileTarget(absl::string_view family, const Target& target) {
                                                     target.sm_name(), " has ", shared));
 }
 
+void KeepApart(KernelBuilder& k, uint32_t taken) {
+  const uint32_t half = k.target().limits().max_shared / 2;
+  if (taken < half) k.SharedArray<U8>("apart", half - taken);
+}
+
 TileRing::TileRing(KernelBuilder& k, const Shape& shape, SourceLoc loc)
     : k_(k),
       shape_(shape),

@@ -37,6 +37,11 @@ namespace ptxsmith {
 // FailedPrecondition unless the target has bulk copies and shared memory for a ring.
 absl::Status CheckTileTarget(absl::string_view family, const Target& target);
 
+// Fills up a block's shared memory, of which it has `taken` bytes, so that an SM has room for one:
+// when a kernel starts while another one ends, its blocks gather where there is room first, two on
+// an SM and none on another.
+void KeepApart(KernelBuilder& k, uint32_t taken);
+
 class TileRing {
  public:
   struct Shape {

@@ -159,11 +159,11 @@ bool ChangeComparison(Line& line, Context& context) {
 
 bool ChangeShuffle(Line& line, Context& context) {
   if (!line.Is("shfl.")) return false;
-  if (context.rng.Below(4) == 0) {
+  const std::optional<int64_t> lane = IntegerIn(line.operands[2]);  // none: in a register
+  if (context.rng.Below(4) == 0 || !lane) {
     line.operands[4] = "0x7fffffff";  // the lanes that take part
   } else {
-    const uint32_t lane = static_cast<uint32_t>(*IntegerIn(line.operands[2]));
-    line.operands[2] = absl::StrCat(context.rng.Below(2) == 0 ? lane * 2 % 32 : lane / 2);
+    line.operands[2] = absl::StrCat(context.rng.Below(2) == 0 ? *lane * 2 % 32 : *lane / 2);
   }
   return true;
 }

@@ -6,8 +6,9 @@
 //               them (a dropped barrier never is);
 //   survived    otherwise.
 // At least 95 % of those that are not equivalent must be killed, 90 % of each family (some have few
-// mutants), and every dropped barrier, for which random schedules help. Every family of the
-// registry is there with a kernel at least, but for those that Kernels() says.
+// mutants; decode_token 80 %: it is a whole model, of which logits are compared by their norm), and
+// every dropped barrier, for which random schedules help. Every family of the
+// registry is there with a kernel at least.
 
 #include <algorithm>
 #include <atomic>
@@ -58,7 +59,21 @@
 namespace ptxsmith {
 namespace {
 
-constexpr size_t kMutantsPerKind = 6;  // of one kernel
+// What a kernel is worth.
+struct Effort {
+  size_t mutants = 6;      // of a kind
+  bool barriers = true;    // also those without a barrier
+  uint64_t patience = 10;  // times the original's instructions, until a mutant waits for ever
+};
+
+// Kernels that wait on a ring take the emulator up to 0.2 s a run, and many mutants wait for ever.
+// They keep their barriers: most order the lanes of a warp before one of them hands a slot back,
+// and the emulator runs lanes that have not parted at once, so that no schedule shows the lack.
+Effort EffortOf(absl::string_view family) {
+  const bool ring = family == GemvTilesSpec::kFamily || family == GemmTilesSpec::kFamily ||
+                    family == DecodeTokenSpec::kFamily || family == GemmBlockedSpec::kFamily;
+  return ring ? Effort{.mutants = 5, .barriers = false, .patience = 2} : Effort();
+}
 
 // A text on the emulator, with the case's arguments.
 struct Outcome {
@@ -170,11 +185,12 @@ enum class Fate { kInvalid, kEquivalent, kFault, kWrongResult, kSurvived };
 Fate FateOf(emu::Emulator& emulator, const Subject& subject, const Mutant& mutant) {
   const auto program = emu::ParseProgram(Apply(subject.spec.ptx, mutant));
   if (!program.ok()) return Fate::kInvalid;  // no compiler would take it: nobody has to notice
+  const uint64_t patience = EffortOf(subject.spec.entry).patience;
   bool same_bits = true;
   for (size_t i = 0; i < subject.inputs.size(); ++i) {
     const Subject::Input& input = subject.inputs[i];
     emu::LaunchOptions options;
-    options.instruction_budget = 10 * input.original.instructions + 10000;
+    options.instruction_budget = patience * input.original.instructions + 10000;
     absl::StatusOr<Outcome> outcome;
     bool noticed = false;
     // What a barrier is for may need another order of the threads to show.
@@ -193,13 +209,6 @@ Fate FateOf(emu::Emulator& emulator, const Subject& subject, const Mutant& mutan
 template <class Spec>
 std::pair<absl::string_view, std::string> Kernel(const Spec& spec) {
   return {Spec::kFamily, FieldsText(spec)};
-}
-
-// Families whose kernels wait on a ring: each of their mutants that waits for ever costs the
-// emulator its whole budget, so none are made.
-bool HasRing(absl::string_view family) {
-  return family == GemvTilesSpec::kFamily || family == GemmTilesSpec::kFamily ||
-         family == DecodeTokenSpec::kFamily || family == GemmBlockedSpec::kFamily;
 }
 
 // One variant of each kernel, small enough to run thousands of times and with loops, tails and
@@ -263,7 +272,6 @@ std::vector<std::pair<absl::string_view, std::string>> Kernels() {
   kernels.push_back(Kernel(AbsmaxSpec{1000, 3, 128}));
   // The first variant of every family not yet there.
   for (const Family& family : AllFamilies()) {
-    if (HasRing(family.name)) continue;
     const bool there = std::any_of(kernels.begin(), kernels.end(),
                                    [&](const auto& kernel) { return kernel.first == family.name; });
     if (!there) kernels.emplace_back(family.name, family.variants().front());
@@ -301,7 +309,9 @@ TEST(MutationTest, TheKernelTestsNoticeMutants) {
     subjects.push_back(std::move(subject));
   }
   for (const Subject& subject : subjects) {
-    for (Mutant& mutant : MakeMutants(subject.spec.ptx, kMutantsPerKind, rng)) {
+    const Effort effort = EffortOf(subject.spec.entry);
+    for (Mutant& mutant : MakeMutants(subject.spec.ptx, effort.mutants, rng)) {
+      if (mutant.kind == kDropBarrier && !effort.barriers) continue;
       jobs.push_back({&subject, std::move(mutant)});
     }
   }
@@ -340,7 +350,7 @@ TEST(MutationTest, TheKernelTestsNoticeMutants) {
   EXPECT_GT(total.killed(), 500);
   EXPECT_GE(total.rate(), 0.95);
   for (auto& [family, row] : families) {
-    EXPECT_GE(row.rate(), 0.9) << family;
+    EXPECT_GE(row.rate(), family == DecodeTokenSpec::kFamily ? 0.8 : 0.9) << family;
     EXPECT_GT(row.killed(), 0) << family;
   }
   EXPECT_GT(kinds[kDropBarrier].killed(), 0);

@@ -50,6 +50,7 @@ constexpr CaseFamily kFamilies[] = {
     {"join_norm", JoinNormCases, JoinNormFuzz},
     {"join_glu", JoinGluCases, JoinGluFuzz},
     {"join_heads", JoinHeadsCases, JoinHeadsFuzz},
+    {"group_attention", GroupAttentionCases, GroupAttentionFuzz},
     {"join_attention", JoinAttentionCases, JoinAttentionFuzz},
     {"join_sum", JoinSumCases, JoinSumFuzz},
     {"decode_token", DecodeTokenCases, DecodeTokenFuzz},

@@ -4,9 +4,12 @@
 #include <cmath>
 
 #include "absl/strings/str_cat.h"
+#include "ptx_templates/tiles/column_image.h"
+#include "ptx_templates/tiles/group_attention.h"
 #include "tools/fuzz/kernel_cases.h"
 #include "tools/fuzz/reference/attention.h"
 #include "tools/fuzz/reference/decode.h"
+#include "tools/fuzz/reference/tiles.h"
 #include "tools/fuzz/rng.h"
 #include "tools/fuzz/verdict.h"
 
@@ -194,6 +197,83 @@ struct Fuzz {
   }
 };
 
+CaseMaker GroupCase(const GroupAttentionSpec& spec, const std::vector<Place>& rows, Values values,
+                    uint64_t seed) {
+  AttentionSpec as_attention{spec.heads, spec.kv_heads, spec.head_dim};
+  const Shape shape{as_attention, spec.context, spec.slots, rows};
+  uint64_t work = 0;
+  for (const Place& row : rows) work += shape.End(row);
+  const auto body = [=] {
+    Rng rng(seed);
+    const uint32_t n = spec.heads * spec.head_dim;
+    const std::vector<float> q = rng.Floats(values, size_t{spec.rows} * n);
+    const Bytes k = Cache(shape, values, rng);
+    const Bytes v = Cache(shape, values, rng);
+    std::vector<uint32_t> positions, row_slots;
+    for (const Place& row : rows) {
+      positions.push_back(row.position);
+      row_slots.push_back(row.slot);
+    }
+    const size_t parts = size_t{spec.rows} * spec.heads * spec.splits * (spec.head_dim + 2);
+    KernelCase result = CaseOf(spec, BuildGroupAttention);
+    result.args = {Bytes(spec.splits == 1 ? ColumnImageBytes(n, spec.columns) : parts * 4),
+                   ToBytes(q),
+                   k,
+                   v,
+                   ToBytes(positions),
+                   ToBytes(row_slots)};
+    const reference::Expected want = Want(shape, q, k, v);
+    result.check = [=](absl::Span<const Bytes> after) {
+      if (spec.splits == 1) {
+        const reference::ImageContents image =
+            reference::FromColumnImage(after[0], n, spec.columns, spec.rows);
+        Verdict close = CheckClose(image.x, reference::RoundedInImage(want));
+        return close && !image.sums_agree ? Wrong("the sums of the image are not its own") : close;
+      }
+      const std::vector<double> joined =
+          reference::JoinPartials(FromBytes<float>(after[0]), spec.head_dim, spec.splits).value;
+      return CheckClose(std::vector<float>(joined.begin(), joined.end()), want);
+    };
+    return result;
+  };
+  return {FieldsText(spec),
+          absl::StrCat("first_slot=", rows[0].slot, " first_position=", rows[0].position,
+                       " values=", ToString(values), " seed=", seed),
+          2 * work * spec.heads * spec.head_dim, body};
+}
+
+struct GroupFuzz {
+  using Spec = GroupAttentionSpec;
+  struct Sizes {
+    uint32_t length = 0;
+
+    static constexpr absl::string_view kFamily = "sizes";
+    static constexpr auto kFields =
+        Fields(Field("length", &Sizes::length, {}, "positions that the first token sees"));
+  };
+  static void Fit(Spec& spec, Sizes& sizes) {
+    Limit(spec.kv_heads, 4);
+    Limit(spec.heads, 12);
+    Limit(spec.context, 200);
+    Limit(spec.slots, 9);
+    Limit(spec.splits, 7);
+    RoundUp(spec.heads, spec.kv_heads);
+    while (spec.heads * spec.head_dim % 256 != 0) spec.heads += spec.kv_heads;
+    spec.rows = std::min(spec.rows, spec.columns);
+    sizes.length %= spec.context + 6;  // also more than the cache has
+  }
+  static CaseMaker Make(const Spec& spec, const Sizes& sizes, Values values, uint64_t seed) {
+    AttentionSpec several;
+    several.slots = std::max(2u, spec.slots);
+    std::vector<Place> rows(spec.rows, Place{0, UINT32_MAX});  // see nothing
+    if (sizes.length > 0) rows = Rows(several, spec.rows, spec.slots, sizes.length - 1);
+    if (seed % 8 == 0) rows[0].slot = spec.slots;  // there is none
+    CaseMaker maker = GroupCase(spec, rows, values, seed);
+    maker.work += uint64_t{spec.context} * spec.slots * spec.kv_heads * spec.head_dim;
+    return maker;
+  }
+};
+
 }  // namespace
 
 std::vector<CaseMaker> AttentionCases(uint64_t seed) {
@@ -230,5 +310,26 @@ std::vector<CaseMaker> AttentionCases(uint64_t seed) {
 }
 
 FuzzFamily AttentionFuzz() { return MakeFuzzFamily<Fuzz>(); }
+
+std::vector<CaseMaker> GroupAttentionCases(uint64_t seed) {
+  std::vector<CaseMaker> cases;
+  AttentionSpec several;
+  several.slots = 2;
+  for (const GroupAttentionSpec& spec : GroupAttentionVariants()) {
+    for (uint32_t position : {0u, 31u, 32u, spec.context - 1, spec.context + 5}) {
+      for (Values values : kAllValues) {
+        if (spec.rows > 5 && values != Values::kNormal && position != 32) continue;
+        cases.push_back(
+            GroupCase(spec, Rows(several, spec.rows, spec.slots, position), values, seed));
+      }
+    }
+    std::vector<Place> unknown = Rows(several, spec.rows, spec.slots, 7);
+    unknown[0].slot = spec.slots;
+    cases.push_back(GroupCase(spec, unknown, Values::kNormal, seed));
+  }
+  return cases;
+}
+
+FuzzFamily GroupAttentionFuzz() { return MakeFuzzFamily<GroupFuzz>(); }
 
 }  // namespace ptxsmith

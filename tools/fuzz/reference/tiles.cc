@@ -314,9 +314,11 @@ ImageContents FromColumnImage(absl::Span<const uint8_t> image, uint32_t k, uint3
   const auto half = [&](size_t at) {
     return HalfToFloat(static_cast<uint16_t>(image[at] | image[at + 1] << 8));
   };
-  ImageContents result{std::vector<float>(size_t{tokens} * k), true};
+  ImageContents result{std::vector<float>(size_t{tokens} * k)};
+  float largest = 0;  // of the block so far, in its unit
   for (uint32_t token = 0; token < tokens; ++token) {
     for (uint32_t chunk = 0; chunk < k / 32; ++chunk) {
+      if (chunk % 8 == 0) largest = 0;
       const PiecePlace place = PlaceOf(columns, token, chunk, 0);
       float unit = 0;
       std::memcpy(&unit, &image[place.unit], sizeof(unit));
@@ -326,7 +328,11 @@ ImageContents FromColumnImage(absl::Span<const uint8_t> image, uint32_t k, uint3
         result.x[size_t{token} * k + 32 * chunk + i / 8 * 8 + kPieceOrder[i % 8]] = v * unit;
         sum += v;
         magnitudes += std::abs(v);
+        largest = std::max(largest, std::abs(v));
       }
+      // Blocks of next to nothing have the least unit.
+      const bool fits = largest >= 1024 && largest <= 2048;
+      if (chunk % 8 == 7 && !fits && !(largest * unit < 0x1p-99f)) result.units_agree = false;
       const double stored = 32 * (double{half(place.sum)} + half(place.sum + 4));
       if (!(std::abs(stored - sum) <= 0x1p-20 * (magnitudes + 1))) result.sums_agree = false;
     }

@@ -32,11 +32,12 @@ Expected ProjectTiles(const Matrix& w, absl::Span<const float> x, uint32_t terms
 // `columns` that are not there are zeros.
 std::vector<uint8_t> ColumnImage(absl::Span<const float> x, uint32_t k, uint32_t columns);
 
-// The activations of the first `tokens` tokens of such an image. Whether the sums it
-// holds are theirs, within the roundings of two f16.
+// The activations of the first `tokens` tokens of such an image. Whether the sums it holds are
+// theirs, within the roundings of two f16, and whether its units are: of their largest.
 struct ImageContents {
   std::vector<float> x;
-  bool sums_agree;
+  bool sums_agree = true;
+  bool units_agree = true;
 };
 ImageContents FromColumnImage(absl::Span<const uint8_t> image, uint32_t k, uint32_t columns,
                               uint32_t tokens);
