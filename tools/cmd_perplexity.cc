@@ -152,6 +152,12 @@ std::vector<Path> Paths() {
          m.kv_type = QuantType::kQ8_0;
        }},
       {"tiled kernels", false, [](ModelOptions& m) { m.lowering = LoweringChoice::kTiled; }},
+      // A sequence has the same bits in any company.
+      {"tiled kernels, sequences side by side", false,
+       [](ModelOptions& m) {
+         m.lowering = LoweringChoice::kTiled;
+         m.slots = 2;
+       }},
       {"prompts, kernels over the file's weights", true,
        [](ModelOptions& m) { m.products = Products::kPlain; }},
       {"prompts, generated products", true,
