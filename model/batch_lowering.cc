@@ -143,8 +143,8 @@ class BatchStep {
 
 absl::Status BatchLowering::CheckModel() const {
   const ModelConfig& c = parts_.config;
-  if (parts_.cache.options().type != QuantType::kF16) {
-    return Unsupported("the cache is not one of f16");
+  if (parts_.cache.options().type != QuantType::kF16 || parts_.cache.options().slots == 1) {
+    return Unsupported("the cache is not one of several sequences in f16");
   }
   if (absl::Status plain = c.CheckPlainBlocks(); !plain.ok()) return Unsupported(plain.message());
   if (c.rope_dim != c.head_dim) return Unsupported("heads rotate in part");

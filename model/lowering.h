@@ -75,13 +75,12 @@ absl::StatusOr<std::unique_ptr<Lowering>> NewPlainLowering(const ModelParts& par
 // A token in one launch, at the speed at which memory gives the weights: from sm_90 on, for models
 // whose types and shapes `decode_token` takes; else Unimplemented says why not. Repacks the weights
 // on the device and waits for it.
-// Where there is plenty of memory short prompts go through a batched lowering.
 absl::StatusOr<std::unique_ptr<Lowering>> NewTiledLowering(const ModelParts& parts);
 
 // Up to 32 rows of several sequences in one step that reads the weights once, and a row's bits
-// depend on no other; short prompts, 32 tokens after 32: for caches in f16, from sm_90 on, for
-// models whose types and shapes `gemm_tiles` takes; else Unimplemented says why not. Repacks the
-// weights on the device and waits for it.
+// depend on no other; short prompts, 32 tokens after 32: for caches of several slots, from sm_90
+// on, for models whose types and shapes `gemm_tiles` takes; else Unimplemented says why not.
+// Repacks the weights on the device and waits for it.
 absl::StatusOr<std::unique_ptr<Lowering>> NewBatchLowering(const ModelParts& parts);
 
 enum class LoweringChoice : uint8_t {

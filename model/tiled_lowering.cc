@@ -67,14 +67,12 @@ class TiledLowering : public Lowering {
 
   absl::Status Prepare();
   absl::string_view name() const override { return "tiled"; }
-  uint32_t prompt_rows() const override { return prompts_ ? prompts_->prompt_rows() : 0; }
   absl::StatusOr<Step> Lower(const StepShape& shape) override;
 
  private:
   absl::Status CheckModel() const;
   absl::Status ChooseSpec();
   absl::Status CheckKernel();
-  absl::Status PreparePrompts();
   // Allocates and enqueues everything that the kernel reads.
   absl::Status Repack(Stream& stream);
   absl::Status RepackLayer(uint32_t index, Stream& stream);
@@ -86,7 +84,6 @@ class TiledLowering : public Lowering {
 
   const ModelParts parts_;
   std::unique_ptr<Lowering> plain_;
-  std::unique_ptr<Lowering> prompts_;  // the short ones; null: there is no room for it
   DecodeTokenSpec spec_;
   LayerType v_{"attn_v"}, down_{"ffn_down"};
   Buffer tiles_, plan_, norms_, biases_, exchange_;
@@ -174,24 +171,7 @@ absl::Status TiledLowering::Prepare() {
   PTXSMITH_ASSIGN_OR_RETURN(plain_, NewPlainLowering(parts_));
   PTXSMITH_ASSIGN_OR_RETURN(Stream stream, parts_.modules.device()->NewStream());
   PTXSMITH_RETURN_IF_ERROR(Repack(stream));
-  PTXSMITH_RETURN_IF_ERROR(stream.Synchronize());
-  return PreparePrompts();
-}
-
-// The batched lowering has tiles of its own: a third copy of the weights, for which there must be
-// plenty of room.
-absl::Status TiledLowering::PreparePrompts() {
-  constexpr uint64_t kPlenty = 8;
-  const DeviceProfile& profile = parts_.modules.device()->profile();
-  if (!profile.emulated && tiles_.bytes() > profile.total_memory / kPlenty) {
-    return absl::OkStatus();
-  }
-  absl::StatusOr<std::unique_ptr<Lowering>> batched = NewBatchLowering(parts_);
-  if (absl::IsUnimplemented(batched.status()) || absl::IsResourceExhausted(batched.status())) {
-    return absl::OkStatus();
-  }
-  PTXSMITH_ASSIGN_OR_RETURN(prompts_, std::move(batched));
-  return absl::OkStatus();
+  return stream.Synchronize();
 }
 
 absl::Status TiledLowering::Repack(Stream& stream) {
@@ -291,7 +271,6 @@ absl::Status TiledLowering::CopyBiases(Stream& stream) {
 }
 
 absl::StatusOr<Step> TiledLowering::Lower(const StepShape& shape) {
-  if (shape.rows > 1 && !shape.exact && prompts_) return prompts_->Lower(shape);
   if (shape.rows != 1 || shape.logits != LogitRows::kAll) return plain_->Lower(shape);
   DecodeTokenSpec spec = spec_;
   spec.pick = shape.pick;
