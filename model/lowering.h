@@ -55,6 +55,9 @@ class Lowering {
 
   virtual absl::string_view name() const = 0;  // "plain", for reports
 
+  // Prompts of up to so many tokens are faster here than with weights expanded for them.
+  virtual uint32_t prompt_rows() const { return 0; }
+
   // InvalidArgument names a shape beyond what was allocated. Slow: steps are made once and kept.
   virtual absl::StatusOr<Step> Lower(const StepShape& shape) = 0;
 
@@ -76,9 +79,9 @@ absl::StatusOr<std::unique_ptr<Lowering>> NewPlainLowering(const ModelParts& par
 absl::StatusOr<std::unique_ptr<Lowering>> NewTiledLowering(const ModelParts& parts);
 
 // Up to 32 rows of several sequences in one step that reads the weights once, and a row's bits
-// depend on no other: for caches of several slots, from sm_90 on, for models whose types and shapes
-// `gemm_tiles` takes; else Unimplemented says why not. Repacks the weights on the device and waits
-// for it.
+// depend on no other; short prompts, 32 tokens after 32: for caches of several slots, from sm_90
+// on, for models whose types and shapes `gemm_tiles` takes; else Unimplemented says why not.
+// Repacks the weights on the device and waits for it.
 absl::StatusOr<std::unique_ptr<Lowering>> NewBatchLowering(const ModelParts& parts);
 
 enum class LoweringChoice : uint8_t {

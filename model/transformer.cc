@@ -133,7 +133,8 @@ absl::Status Transformer::PreparePrompts(const ModelParts& parts,
       NewPromptLowering(parts, std::move(library), options.prompt_weights);
   if (prompts.ok()) {
     prompt_lowering_ = *std::move(prompts);
-    dense_rows_ = options.dense_rows.value_or(profile_->dense_rows);
+    dense_rows_ =
+        options.dense_rows.value_or(std::max(profile_->dense_rows, lowering_->prompt_rows() + 1));
     return absl::OkStatus();
   }
   // What dense products cannot compute goes through the plain kernels, unless it was asked for.

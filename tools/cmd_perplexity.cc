@@ -157,6 +157,12 @@ std::vector<Path> Paths() {
          m.lowering = LoweringChoice::kTiled;
          m.activations = Activations::kInt8;
        }},
+      // A sequence has the same bits in any company.
+      {"tiled kernels, sequences side by side", false,
+       [](ModelOptions& m) {
+         m.lowering = LoweringChoice::kTiled;
+         m.slots = 2;
+       }},
       {"prompts, kernels over the file's weights", true,
        [](ModelOptions& m) { m.products = Products::kPlain; }},
       {"prompts, generated products", true,

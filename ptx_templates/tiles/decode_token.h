@@ -33,9 +33,9 @@
 //              as f16 is multiplied by a power of two before and divided by it after: inputs of
 //              norms by about 1/16 of the last norm's 1 / rms, so that they reach 65504 only when
 //              the rms grows sqrt(width) weight / 10^6 times at once; hidden activations by 1/16,
-//              which leaves them 10^6. What is larger becomes that. (Without, an input of 10^5
-//              lost 4 to 11 % of the largest logit of a random model.)
-//              Scores of the attention are sums of tensor cores, in which devices differ.
+//              which leaves them 10^6. What is larger becomes that, and so does NaN. (Without, an
+//              input of 10^5 lost 4 to 11 % of the largest logit of a random model.) Scores of the
+//              attention are sums of tensor cores, in which devices differ.
 // Limits       widths multiples of 256, rows of 16; head_dim 64 or 128; the rows of width that a
 // block
 //              owns fit its threads; cooperative launch: all blocks run at once.

@@ -347,11 +347,11 @@ std::vector<JoinAttentionSpec> JoinAttentionVariants() {
 
 absl::StatusOr<KernelSpec> BuildJoinSum(const JoinSumSpec& spec, const Target& target) {
   PTXSMITH_RETURN_IF_ERROR(CheckFields(spec));
-  PTXSMITH_RETURN_IF_ERROR(CheckRows(JoinSumSpec::kFamily, spec.rows, spec.columns));
+  PTXSMITH_RETURN_IF_ERROR(CheckRows(JoinSumSpec::kFamily, spec.rows + spec.skip, spec.columns));
   KernelBuilder k(KeyOf(spec, target), JoinSumSpec::kFamily, target);
   const auto y = k.Param<Out<F32>>("y", {.count = uint64_t{spec.rows} * spec.n});
   const Parts parts(k, spec.slices, spec.columns, spec.n);
-  const RowFactor factors(k, spec.rows, spec.normed, spec.eps);
+  const RowFactor factors(k, spec.rows + spec.skip, spec.normed, spec.eps);
   const bool fours = spec.n % 4 == 0;
   const uint32_t items = fours ? spec.n / 4 : spec.n;  // of a row
   k.Launch({.block = {kSumThreads, 1, 1},
@@ -362,16 +362,16 @@ absl::StatusOr<KernelSpec> BuildJoinSum(const JoinSumSpec& spec, const Target& t
 
   StartAfterPredecessors(k, spec.programmatic);
   const Val<U32> item = k.GlobalThread();
-  const Val<U32> row = k.CtaY();
+  const Val<U32> row = k.CtaY() + spec.skip;
   k.If(items % kSumThreads == 0 ? k.True() : item < items, [&] {
     const std::optional<Val<F32>> factor = factors.Load(row);
     if (fours) {
       const Vec<F32, 4> sums = parts.Load<4>(row, item * 4);
-      y.At(row * spec.n + item * 4).Store<4>(0, MakeVec<4>([&](size_t j) {
-                                               return Times(sums[j], factor);
-                                             }));
+      y.At(k.CtaY() * spec.n + item * 4).Store<4>(0, MakeVec<4>([&](size_t j) {
+                                                    return Times(sums[j], factor);
+                                                  }));
     } else {
-      y.Store(row * spec.n + item, Times(parts.Load<1>(row, item)[0], factor));
+      y.Store(k.CtaY() * spec.n + item, Times(parts.Load<1>(row, item)[0], factor));
     }
   });
   return std::move(k).Finish();
@@ -381,6 +381,7 @@ std::vector<JoinSumSpec> JoinSumVariants() {
   return {{256, 1, 1, 8},
           {1000, 8, 2, 8},
           {77, 13, 3, 16, 512},
+          {128, 2, 2, 16, 256, 1e-5f, true, 11},
           {128256, 32, 2, 32, 4096, 1e-5f, true}};
 }
 

@@ -152,6 +152,7 @@ struct JoinSumSpec {
   uint32_t normed = 0;
   float eps = 1e-5f;
   bool programmatic = false;
+  uint32_t skip = 0;
 
   static constexpr absl::string_view kFamily = "join_sum";
   static constexpr absl::string_view kSummary = "y = the sum of parts";
@@ -162,7 +163,8 @@ struct JoinSumSpec {
       Field("columns", &JoinSumSpec::columns, kColumnsRule, "tokens of the parts"),
       Field("normed", &JoinSumSpec::normed, kNormedRule, "width of the norm; 0: none"),
       Field("eps", &JoinSumSpec::eps, {}, "added to the mean square"),
-      Field("programmatic", &JoinSumSpec::programmatic, {}, "programmatic dependent launch"));
+      Field("programmatic", &JoinSumSpec::programmatic, {}, "programmatic dependent launch"),
+      Field("skip", &JoinSumSpec::skip, Between(0, 31), "rows of parts and squares before these"));
 };
 // Arguments: y (out), parts, squares (in, the latter unless normed is 0).
 absl::StatusOr<KernelSpec> BuildJoinSum(const JoinSumSpec& spec, const Target& target);

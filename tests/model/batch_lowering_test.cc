@@ -66,6 +66,32 @@ TEST_P(BatchLoweringTest, LogitsAreThoseOfThePlainOne) {
   }
 }
 
+TEST_P(BatchLoweringTest, ShortPromptsGoThroughTheBatchedKernels) {
+  ASSERT_OK_AND_ASSIGN(const GgufFile file, GgufFile::Open(*SamplePath("q4_k_m")));
+  const auto load = [&](LoweringChoice lowering) {
+    return Transformer::Load(
+        file, *cache_,
+        {.context = 48, .slots = 2, .products = Products::kPlain, .lowering = lowering});
+  };
+  ASSERT_OK_AND_ASSIGN(const auto plain, load(LoweringChoice::kPlain));
+  ASSERT_OK_AND_ASSIGN(const auto batched, load(LoweringChoice::kTiled));
+  Rng rng(5);
+  std::vector<TokenId> tokens;
+  for (int i = 0; i < 43; ++i) tokens.push_back(rng.Below(4000));
+  // One step of 3 rows, then one of 32 and 8.
+  for (const size_t count : {3, 40}) {
+    for (Transformer* model : {plain.get(), batched.get()}) {
+      ASSERT_OK(model->Select(1));
+      const size_t done = count == 3 ? 0 : 3;
+      ASSERT_OK(model->Prompt(absl::MakeSpan(tokens).subspan(done, count), /*want_logits=*/true));
+    }
+    ASSERT_OK_AND_ASSIGN(const auto want, plain->Logits());
+    ASSERT_OK_AND_ASSIGN(const auto got, batched->Logits());
+    ASSERT_EQ(got.size(), want.size());
+    EXPECT_LE(Distance(got, want), kLogitTolerance);
+  }
+}
+
 TEST_P(BatchLoweringTest, ASequenceHasTheSameBitsAloneAndInAnyBatch) {
   const std::string bytes = Write(kQwen2).Build();
   ASSERT_OK_AND_ASSIGN(const GgufFile file, GgufFile::Parse(Bytes(bytes)));

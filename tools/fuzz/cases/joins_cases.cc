@@ -254,10 +254,12 @@ CaseMaker MakeCase(const JoinAttentionSpec& spec, Values values, uint64_t seed) 
 CaseMaker MakeCase(const JoinSumSpec& spec, Values values, uint64_t seed) {
   const auto body = [=] {
     Rng rng(seed);
-    SomeParts parts = DrawParts(rng, values, spec.slices, spec.columns, spec.rows, spec.n);
+    const uint32_t rows = spec.skip + spec.rows;
+    SomeParts parts = DrawParts(rng, values, spec.slices, spec.columns, rows, spec.n);
     KernelCase result = CaseOf(spec, BuildJoinSum);
-    result.args = {Bytes(parts.sums.size() * sizeof(float)), ToBytes(parts.parts)};
-    ApplyNorms(DrawNorms(rng, spec.rows, spec.normed, spec.eps), spec.n, result, parts.sums);
+    result.args = {Bytes(size_t{spec.rows} * spec.n * sizeof(float)), ToBytes(parts.parts)};
+    ApplyNorms(DrawNorms(rng, rows, spec.normed, spec.eps), spec.n, result, parts.sums);
+    parts.sums.erase(parts.sums.begin(), parts.sums.begin() + size_t{spec.skip} * spec.n);
     result.check = [sums = parts.sums](absl::Span<const Bytes> after) {
       return CheckBits(FromBytes<float>(after[0]), sums);
     };
@@ -290,6 +292,8 @@ void FitSpec(JoinAttentionSpec& spec) {
   while (spec.heads * spec.head_dim % 256 != 0) ++spec.heads;
 }
 void FitSpec(JoinSumSpec& spec) {
+  spec.rows = std::min(spec.rows, spec.columns);
+  spec.skip %= spec.columns - spec.rows + 1;
   FitNorm(spec.normed);
   Limit(spec.slices, 9);
   spec.n = std::min(spec.n, 5000u);
