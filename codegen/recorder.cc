@@ -30,10 +30,14 @@ bool Recorder::Visible(uint32_t region) const {
 }
 
 uint32_t Recorder::MnemonicId(absl::string_view mnemonic, SourceLoc loc) {
+  uint32_t& recent = recent_[(reinterpret_cast<uintptr_t>(mnemonic.data()) >> 2) % recent_.size()];
+  if (recent < kernel_.mnemonics.size() && kernel_.mnemonics[recent].text == mnemonic)
+    return recent;
   const auto [known, is_new] =
       mnemonics_.try_emplace(mnemonic, static_cast<uint32_t>(kernel_.mnemonics.size()));
   if (is_new) kernel_.mnemonics.push_back({known->first, loc});
-  return known->second;
+  recent = known->second;
+  return recent;
 }
 
 void Recorder::CheckSources(absl::Span<const ir::Operand> src, SourceLoc loc) {

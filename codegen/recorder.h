@@ -6,6 +6,7 @@
 #ifndef PTXSMITH_CODEGEN_RECORDER_H_
 #define PTXSMITH_CODEGEN_RECORDER_H_
 
+#include <array>
 #include <bit>
 #include <deque>
 #include <initializer_list>
@@ -80,6 +81,9 @@ class Recorder {
   uint32_t next_region_ = 1;
   uint32_t next_number_[kRegClasses] = {};
   absl::flat_hash_map<std::string, uint32_t> mnemonics_;  // where it is in kernel_.mnemonics
+  // Those asked for lately, by the address of their text: mostly a literal's. Each is compared with
+  // what it stands for, as other text may lie there now.
+  std::array<uint32_t, 64> recent_ = {};
   std::deque<std::string> texts_;
 };
 

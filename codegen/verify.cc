@@ -126,8 +126,11 @@ absl::Status CheckShared(const ir::Kernel& kernel) {
 
 std::vector<Uniformity> AnalyzeUniformity(const ir::Kernel& kernel) {
   std::vector<Uniformity> regs(kernel.regs.size(), Uniformity::kCta);
-  for (bool changed = true; changed;) {  // values only become less uniform, so this ends
-    changed = false;
+  std::vector<uint8_t> read(regs.size(), false);  // by an instruction before the present one
+  // Values only become less uniform, so this ends. Only what became so after it was read, by going
+  // round a loop, takes another pass.
+  for (bool again = true; again;) {
+    again = false;
     ControlStack control;
     for (const ir::Instr& instr : kernel.body) {
       const Uniformity u =
@@ -139,10 +142,14 @@ std::vector<Uniformity> AnalyzeUniformity(const ir::Kernel& kernel) {
         // A loop variable differs where the loop is entered or left differently.
         if (value > regs[dst]) {
           regs[dst] = value;
-          changed = true;
+          again = again || read[dst];
         }
       }
       Track(instr, regs, control);
+      if (instr.op == Op::kRepeat) read[instr.dst[0]] = true;  // Track has used its condition
+      for (const ir::Operand& operand : instr.src) {
+        if (operand.kind == ir::Operand::kReg) read[operand.reg] = true;
+      }
     }
   }
   return regs;
