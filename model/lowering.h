@@ -31,7 +31,8 @@ namespace ptxsmith {
 
 // How the activations of exact steps enter the products of quantised weights.
 enum class Activations : uint8_t {
-  kF32,   // as they are
+  kF32,   // as they are; by tiled kernels as 15-bit integers, which is nearly the same
+  kInt8,  // by tiled kernels as 8-bit integers, by others as they are
   kQ8_1,  // rounded to 8 bits by blocks of 32, once for all that read them: integer dot products,
           // as llama.cpp's
 };

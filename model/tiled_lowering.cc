@@ -150,6 +150,7 @@ absl::Status TiledLowering::ChooseSpec() {
   spec_.ring = kPickRing;
   spec_.ctas = profile.emulated ? std::max(kEmulatedBlocks, c.head_count) : profile.sm_count;
   spec_.warps = WarpsFor(c.embedding_length / kTileColumns);
+  spec_.terms = parts_.activations == Activations::kInt8 ? 1 : 2;
   return absl::OkStatus();
 }
 
@@ -306,7 +307,7 @@ absl::StatusOr<std::unique_ptr<Lowering>> NewLowering(LoweringChoice choice,
     return NewPlainLowering(parts);
   }
   // Activations in q8_1 are the plain lowering's.
-  if (choice == LoweringChoice::kAuto && parts.activations != Activations::kF32) {
+  if (choice == LoweringChoice::kAuto && parts.activations == Activations::kQ8_1) {
     return NewPlainLowering(parts);
   }
   absl::StatusOr<std::unique_ptr<Lowering>> tiled =

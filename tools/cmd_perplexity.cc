@@ -152,6 +152,11 @@ std::vector<Path> Paths() {
          m.kv_type = QuantType::kQ8_0;
        }},
       {"tiled kernels", false, [](ModelOptions& m) { m.lowering = LoweringChoice::kTiled; }},
+      {"tiled kernels, int8 activations", false,
+       [](ModelOptions& m) {
+         m.lowering = LoweringChoice::kTiled;
+         m.activations = Activations::kInt8;
+       }},
       // A sequence has the same bits in any company.
       {"tiled kernels, sequences side by side", false,
        [](ModelOptions& m) {

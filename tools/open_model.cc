@@ -35,10 +35,12 @@ void AddDeviceFlags(CLI::App& command, ModelOptions& options) {
           std::map<std::string, QuantType>{{"f16", QuantType::kF16}, {"q8_0", QuantType::kQ8_0}}))
       ->default_str("f16");
   command
-      .add_option("--activations", options.activations,
-                  "How activations enter the products of single tokens: f32 or q8_1")
+      .add_option(
+          "--activations", options.activations,
+          "How activations enter the products of single tokens: f32 (in tiled kernels of 15 "
+          "bits), int8 (in tiled kernels of 8) or q8_1")
       ->transform(CLI::CheckedTransformer(std::map<std::string, Activations>{
-          {"f32", Activations::kF32}, {"q8_1", Activations::kQ8_1}}))
+          {"f32", Activations::kF32}, {"int8", Activations::kInt8}, {"q8_1", Activations::kQ8_1}}))
       ->default_str("f32");
   command
       .add_option("--products", options.products,

@@ -441,6 +441,10 @@ TEST_F(CliTest, KlDivergenceFromStoredPredictions) {
 
   fs::resize_file(base, fs::file_size(base) - 1);
   ExpectError(kl, HasSubstr("24651 bytes, not those of 1 windows of 8 tokens out of 4096"));
+  FileWith("base.kld", "_logits_" + std::string(12, '\0'));
+  ExpectError(kl, HasSubstr("20 bytes, not those of 0 windows of 0 tokens out of 0"));
+  FileWith("base.kld", "_logits_" + std::string(12, '\xff'));
+  ExpectError(kl, HasSubstr("not those of 4294967295 windows"));
   FileWith("base.kld", "_logitx_ and more");
   ExpectError(kl, HasSubstr("holds no logits"));
   ExpectUsageError({"perplexity", "-m", Sample(), "--kl"}, "--kl-base");
