@@ -21,8 +21,11 @@ absl::StatusOr<std::vector<KernelSpec>> KernelsOf(const GgufFile& file,
   PTXSMITH_ASSIGN_OR_RETURN(const std::unique_ptr<Transformer> model,
                             Transformer::Load(file, cache, silent));
   // Kernels of prompts are chosen when a prompt comes. Their length is an argument, but a few
-  // tokens and many may take different ones.
-  for (const uint32_t rows : {2U, options.batch}) {
+  // tokens and many may take different ones. Beside other sequences short prompts go by 32 tokens
+  // at a time, with kernels for each number that may be left.
+  std::vector<uint32_t> lengths = {2, options.batch};
+  for (uint32_t rows = 3; options.slots > 1 && rows <= 33; ++rows) lengths.push_back(rows);
+  for (const uint32_t rows : lengths) {
     const std::vector<TokenId> prompt(std::min(rows, model->context()), 0);
     model->Reset();
     PTXSMITH_RETURN_IF_ERROR(model->Prompt(prompt, /*want_logits=*/true));

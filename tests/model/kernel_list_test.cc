@@ -41,6 +41,23 @@ TEST(KernelListTest, AfterPrefetchNothingIsBuilt) {
   EXPECT_EQ(without.stats().builds, built) << "the list holds what nobody needs";
 }
 
+TEST(KernelListTest, HoldsShortPromptsBesideOtherSequences) {
+  ASSERT_OK_AND_ASSIGN(const GgufFile file, GgufFile::Open(*SamplePath("q4_k_m")));
+  ASSERT_OK_AND_ASSIGN(const std::shared_ptr<Device> device, Device::Open("emu:sm90"));
+  TransformerOptions options;
+  options.context = 48;
+  options.slots = 2;
+  options.lowering = LoweringChoice::kTiled;
+  ASSERT_OK_AND_ASSIGN(const std::vector<KernelSpec> kernels,
+                       KernelsOf(file, device->profile(), options));
+  ModuleCache cache(device);
+  ASSERT_OK(cache.Prefetch(kernels, 2, [](size_t, size_t) {}));
+  ASSERT_OK_AND_ASSIGN(const auto model, Transformer::Load(file, cache, options));
+  ASSERT_OK(model->Prompt(std::vector<TokenId>(5, 7), /*want_logits=*/true));
+  ASSERT_OK(model->Prompt(std::vector<TokenId>(39, 7), /*want_logits=*/true));
+  EXPECT_EQ(cache.stats().builds, kernels.size()) << "compiled after loading";
+}
+
 TEST(KernelListTest, HoldsWhatSamplesWhenAsked) {
   ASSERT_OK_AND_ASSIGN(const GgufFile file, GgufFile::Open(*SamplePath("q4_k_m")));
   ASSERT_OK_AND_ASSIGN(const std::shared_ptr<Device> device, Device::Open("emu:sm90"));
