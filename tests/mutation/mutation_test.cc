@@ -19,6 +19,7 @@
 #include <thread>
 #include <vector>
 
+#include "absl/strings/match.h"
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_format.h"
 #include "absl/strings/strip.h"
@@ -33,7 +34,6 @@
 #include "ptx_templates/embed_row.h"
 #include "ptx_templates/gate_up.h"
 #include "ptx_templates/gemm.h"
-#include "ptx_templates/gemm_blocked.h"
 #include "ptx_templates/gemv.h"
 #include "ptx_templates/gemv_multi.h"
 #include "ptx_templates/gemv_norm.h"
@@ -48,8 +48,6 @@
 #include "ptx_templates/rope.h"
 #include "ptx_templates/softmax.h"
 #include "ptx_templates/tiles/decode_token.h"
-#include "ptx_templates/tiles/gemm_tiles.h"
-#include "ptx_templates/tiles/gemv_tiles.h"
 #include "ptx_templates/top_k.h"
 #include "runtime/emu/emulator.h"
 #include "tests/mutation/mutate.h"
@@ -66,12 +64,12 @@ struct Effort {
   uint64_t patience = 10;  // times the original's instructions, until a mutant waits for ever
 };
 
-// Kernels that wait on a ring take the emulator up to 0.2 s a run, and many mutants wait for ever.
-// They keep their barriers: most order the lanes of a warp before one of them hands a slot back,
-// and the emulator runs lanes that have not parted at once, so that no schedule shows the lack.
-Effort EffortOf(absl::string_view family) {
-  const bool ring = family == GemvTilesSpec::kFamily || family == GemmTilesSpec::kFamily ||
-                    family == DecodeTokenSpec::kFamily || family == GemmBlockedSpec::kFamily;
+// Kernels with bulk copies wait on a ring: they take the emulator up to 0.2 s a run, and many
+// mutants wait for ever. They keep their barriers: most order the lanes of a warp before one of
+// them hands a slot back, and the emulator runs lanes that have not parted at once, so that no
+// schedule shows the lack.
+Effort EffortOf(const KernelSpec& spec) {
+  const bool ring = absl::StrContains(spec.ptx, "cp.async.bulk");
   return ring ? Effort{.mutants = 5, .barriers = false, .patience = 2} : Effort();
 }
 
@@ -185,7 +183,7 @@ enum class Fate { kInvalid, kEquivalent, kFault, kWrongResult, kSurvived };
 Fate FateOf(emu::Emulator& emulator, const Subject& subject, const Mutant& mutant) {
   const auto program = emu::ParseProgram(Apply(subject.spec.ptx, mutant));
   if (!program.ok()) return Fate::kInvalid;  // no compiler would take it: nobody has to notice
-  const uint64_t patience = EffortOf(subject.spec.entry).patience;
+  const uint64_t patience = EffortOf(subject.spec).patience;
   bool same_bits = true;
   for (size_t i = 0; i < subject.inputs.size(); ++i) {
     const Subject::Input& input = subject.inputs[i];
@@ -309,7 +307,7 @@ TEST(MutationTest, TheKernelTestsNoticeMutants) {
     subjects.push_back(std::move(subject));
   }
   for (const Subject& subject : subjects) {
-    const Effort effort = EffortOf(subject.spec.entry);
+    const Effort effort = EffortOf(subject.spec);
     for (Mutant& mutant : MakeMutants(subject.spec.ptx, effort.mutants, rng)) {
       if (mutant.kind == kDropBarrier && !effort.barriers) continue;
       jobs.push_back({&subject, std::move(mutant)});
