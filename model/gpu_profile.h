@@ -34,10 +34,11 @@ struct GpuProfile {
   int driver_version = 0;                    // 13000: another driver compiles another code
   double read_bandwidth = 0;                 // bytes per second
   std::map<std::string, TunedGemv> choices;  // by ProblemName
-  // Tokens of a prompt from which on its weights are expanded, which costs the same for any number
-  // of them. On an H200 (2026-11-20) with 14336 x 4096 weights in q4_k: 44 us and 35 for the
-  // product of 64 tokens, gemm 105 us.
-  uint32_t dense_rows = 48;
+  // Tokens of a prompt from which on its weights are expanded. Up to a hundred tokens or two either
+  // way costs about the same for any number of them. On an H200 (2026-11-20) with 14336 x 4096
+  // weights in q4_k: expanding them 44 us and the product of 64 tokens 35, gemm 105 us; a prompt of
+  // the 8B: 24 ms for 32 tokens by gemm, 12.8 for 128 with expanded weights.
+  uint32_t dense_rows = 16;
 
   // For several tokens the row is split over as many warps as for one, because that decides the
   // bits of the result.

@@ -74,6 +74,15 @@ std::vector<uint32_t> Pattern(uint32_t mask) {
   return words;
 }
 
+enum class Content : uint8_t { kBits, kFiniteHalves, kZeros };
+
+// Words read one by one say where something lies: tokens, positions, slots. 0 is a place there is.
+Content ContentOf(const ParamDesc& param) {
+  if (param.type == ElemType::kF16) return Content::kFiniteHalves;
+  const bool places = param.type == ElemType::kU32 && param.alignment == ByteSize(ElemType::kU32);
+  return places ? Content::kZeros : Content::kBits;
+}
+
 // Launches one kernel over rotating copies of what it reads, as one graph.
 class Bench {
  public:
@@ -105,8 +114,8 @@ class Bench {
         const ParamDesc& param = spec.params[p];
         if (&launch != launches.data() && param.kind != ParamKind::kIn) continue;  // shared
         PTXSMITH_ASSIGN_OR_RETURN(const uint64_t count, param.count.Evaluate(no_scalars));
-        PTXSMITH_ASSIGN_OR_RETURN(args[p], NewBuffer(count * ByteSize(param.type),
-                                                     param.type == ElemType::kF16, buffers));
+        PTXSMITH_ASSIGN_OR_RETURN(
+            args[p], NewBuffer(count * ByteSize(param.type), ContentOf(param), buffers));
       }
       PTXSMITH_ASSIGN_OR_RETURN(BoundLaunch bound, Bind(module, args));
       launch = [this, bound = std::make_shared<BoundLaunch>(std::move(bound))] {
@@ -131,12 +140,15 @@ class Bench {
     std::vector<Buffer> buffers;
     PTXSMITH_ASSIGN_OR_RETURN(
         const BufferView y,
-        NewBuffer(uint64_t{spec.m} * spec.n * (spec.half ? 2 : 4), spec.half, buffers));
+        NewBuffer(uint64_t{spec.m} * spec.n * (spec.half ? 2 : 4),
+                  spec.half ? Content::kFiniteHalves : Content::kBits, buffers));
     std::vector<Enqueuer> launches(LaunchesFor(x_bytes + w_bytes));
     Timing timing;
     for (Enqueuer& launch : launches) {
-      PTXSMITH_ASSIGN_OR_RETURN(const BufferView x, NewBuffer(x_bytes, true, buffers));
-      PTXSMITH_ASSIGN_OR_RETURN(const BufferView w, NewBuffer(w_bytes, true, buffers));
+      PTXSMITH_ASSIGN_OR_RETURN(const BufferView x,
+                                NewBuffer(x_bytes, Content::kFiniteHalves, buffers));
+      PTXSMITH_ASSIGN_OR_RETURN(const BufferView w,
+                                NewBuffer(w_bytes, Content::kFiniteHalves, buffers));
       PTXSMITH_ASSIGN_OR_RETURN(BoundGemm bound, library_->Bind(problem, y, x, w));
       timing.bytes = bound.bytes(), timing.flops = bound.flops();
       launch = [this, bound] { return Enqueue(bound, stream_); };
@@ -177,9 +189,13 @@ class Bench {
     return times[repeats / 2];
   }
 
-  absl::StatusOr<BufferView> NewBuffer(uint64_t bytes, bool halves, std::vector<Buffer>& buffers) {
+  absl::StatusOr<BufferView> NewBuffer(uint64_t bytes, Content content,
+                                       std::vector<Buffer>& buffers) {
     PTXSMITH_ASSIGN_OR_RETURN(Buffer buffer, device_->Allocate(bytes, "bench"));
-    PTXSMITH_RETURN_IF_ERROR(FillRandom(buffer, halves ? finite_halves_ : pattern_));
+    PTXSMITH_RETURN_IF_ERROR(
+        content == Content::kZeros
+            ? stream_.Fill(buffer, 0)
+            : FillRandom(buffer, content == Content::kBits ? pattern_ : finite_halves_));
     buffers.push_back(std::move(buffer));
     return BufferView(buffers.back());
   }
