@@ -79,7 +79,7 @@ Address::Loaded Address::Load(RegClass cls, const char* suffix, uint32_t elem_by
                                    {base}, loc);
   for (uint32_t i = 0; i < count; ++i) instr.dst.push_back(recorder->NewReg(cls));
   instr.offset = offset;
-  const Loaded dst = instr.dst;
+  Loaded dst = instr.dst;
   recorder->Append(std::move(instr));
   return dst;
 }

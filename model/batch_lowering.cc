@@ -6,6 +6,7 @@
 //   norm, qkv, heads (RoPE, cache), attention (and its join where many positions are divided),
 //   output, norm, gate and up, SwiGLU, down
 #include <algorithm>
+#include <initializer_list>
 #include <memory>
 #include <optional>
 #include <utility>
@@ -70,7 +71,8 @@ class BatchLowering : public Lowering {
   absl::StatusOr<Product> Plan(std::vector<const Matrix*> matrices) const;
   absl::Status PlanAll();
   absl::Status Allocate(Stream& stream);
-  absl::Status Repack(std::vector<const Matrix*> matrices, Product& product, Stream& stream);
+  absl::Status Repack(std::initializer_list<const Matrix*> matrices, Product& product,
+                      Stream& stream);
   absl::Status RepackAll(Stream& stream);
 
   // What attention leaves to join.
@@ -266,7 +268,7 @@ absl::Status BatchLowering::RepackAll(Stream& stream) {
   return Repack({&parts_.weights.output()}, output_, stream);
 }
 
-absl::Status BatchLowering::Repack(std::vector<const Matrix*> matrices, Product& product,
+absl::Status BatchLowering::Repack(std::initializer_list<const Matrix*> matrices, Product& product,
                                    Stream& stream) {
   const Target& target = parts_.modules.device()->profile().target;
   const uint64_t start = tiles_filled_;

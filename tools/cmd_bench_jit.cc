@@ -60,6 +60,7 @@ absl::StatusOr<double> Milliseconds(int repeats, absl::FunctionRef<absl::Status(
 absl::Status OnThreads(int threads, size_t count, const std::function<absl::Status(size_t)>& work) {
   std::vector<absl::Status> results(count);
   std::vector<std::thread> pool;
+  pool.reserve(static_cast<size_t>(threads));
   for (int t = 0; t < threads; ++t) {
     pool.emplace_back([&, t] {
       for (size_t i = static_cast<size_t>(t); i < count; i += static_cast<size_t>(threads)) {

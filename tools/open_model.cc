@@ -134,7 +134,7 @@ absl::StatusOr<std::shared_ptr<Device>> OpenDevice(const std::string& name) {
 }
 
 absl::StatusOr<OpenedTransformer> OpenTransformer(const ModelOptions& options, const GgufFile& file,
-                                                  std::shared_ptr<Device> device) {
+                                                  const std::shared_ptr<Device>& device) {
   const auto start = std::chrono::steady_clock::now();
   auto cache = std::make_unique<ModuleCache>(device, CompilationFor(*device));
   PTXSMITH_ASSIGN_OR_RETURN(TransformerOptions transformer,

@@ -59,7 +59,7 @@ absl::StatusOr<std::shared_ptr<Device>> OpenDevice(const std::string& name);
 
 // Of a file that need not have a tokenizer.
 absl::StatusOr<OpenedTransformer> OpenTransformer(const ModelOptions& options, const GgufFile& file,
-                                                  std::shared_ptr<Device> device);
+                                                  const std::shared_ptr<Device>& device);
 
 struct OpenedModel {
   Tokenizer tokenizer;
