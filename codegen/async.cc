@@ -9,11 +9,6 @@ constexpr uint32_t kBarrierBytes = 8;
 constexpr uint32_t kBulkAlignment = 16;
 constexpr int kFirstAsync = 80;  // the sm that has cp.async
 
-void Append(Recorder* recorder, const char* mnemonic, std::initializer_list<ir::Operand> src,
-            SourceLoc loc) {
-  recorder->Append(ir::Op::kPlain, mnemonic, src, loc);
-}
-
 // Where an instruction gives a value that nobody wants.
 ir::Operand Sink() { return Recorder::Text("_"); }
 
@@ -24,18 +19,18 @@ ir::Operand MBarriers::Address(Operand<U32> index) const {
 }
 
 void MBarriers::Init(Operand<U32> index, Operand<U32> arrivals) const {
-  Append(words_.address().recorder, "mbarrier.init.shared::cta.b64", {Address(index), arrivals.ir},
-         index.loc);
+  words_.address().recorder->Append(ir::Op::kPlain, "mbarrier.init.shared::cta.b64",
+                                    {Address(index), arrivals.ir}, index.loc);
 }
 
 void MBarriers::Arrive(Operand<U32> index, Operand<U32> arrivals) const {
-  Append(words_.address().recorder, "mbarrier.arrive.release.cta.shared::cta.b64",
-         {Sink(), Address(index), arrivals.ir}, index.loc);
+  words_.address().recorder->Append(ir::Op::kPlain, "mbarrier.arrive.release.cta.shared::cta.b64",
+                                    {Sink(), Address(index), arrivals.ir}, index.loc);
 }
 
 void MBarriers::ArriveExpecting(Operand<U32> index, Operand<U32> bytes) const {
-  Append(words_.address().recorder, "mbarrier.arrive.expect_tx.shared::cta.b64",
-         {Sink(), Address(index), bytes.ir}, index.loc);
+  words_.address().recorder->Append(ir::Op::kPlain, "mbarrier.arrive.expect_tx.shared::cta.b64",
+                                    {Sink(), Address(index), bytes.ir}, index.loc);
 }
 
 void MBarriers::Wait(KernelBuilder& k, Operand<U32> index, Operand<U32> parity) const {
@@ -50,7 +45,7 @@ void MBarriers::Wait(KernelBuilder& k, Operand<U32> index, Operand<U32> parity) 
 }
 
 void FenceMBarrierInit(KernelBuilder& k, SourceLoc loc) {
-  Append(&k.recorder(), "fence.mbarrier_init.release.cluster", {}, loc);
+  k.recorder().Append(ir::Op::kPlain, "fence.mbarrier_init.release.cluster", {}, loc);
 }
 
 Val<U64> EvictFirst(KernelBuilder& k, SourceLoc loc) {
@@ -92,19 +87,20 @@ void CopyAsync16(const InOut<U8>& to, const In<U8>& from, SourceLoc loc) {
     to.As<U32>().Store<4>(Operand<U32>(0, loc), from.As<U32>().Load<4>(Operand<U32>(0, loc)));
     return;
   }
-  Append(recorder, "cp.async.cg.shared.global",
-         {to.address().AsOperand(kBytes, loc), from.address().AsOperand(kBytes, loc),
-          Recorder::Int(kBytes)},
-         loc);
+  recorder->Append(ir::Op::kPlain, "cp.async.cg.shared.global",
+                   {to.address().AsOperand(kBytes, loc), from.address().AsOperand(kBytes, loc),
+                    Recorder::Int(kBytes)},
+                   loc);
 }
 
 void CommitCopies(KernelBuilder& k, SourceLoc loc) {
-  if (k.target().sm >= kFirstAsync) Append(&k.recorder(), "cp.async.commit_group", {}, loc);
+  if (k.target().sm < kFirstAsync) return;
+  k.recorder().Append(ir::Op::kPlain, "cp.async.commit_group", {}, loc);
 }
 
 void WaitForCopies(KernelBuilder& k, uint32_t pending, SourceLoc loc) {
   if (k.target().sm < kFirstAsync) return;
-  Append(&k.recorder(), "cp.async.wait_group", {Recorder::Int(pending)}, loc);
+  k.recorder().Append(ir::Op::kPlain, "cp.async.wait_group", {Recorder::Int(pending)}, loc);
 }
 
 }  // namespace ptxsmith

@@ -6,6 +6,22 @@
 #include "absl/strings/str_cat.h"
 
 namespace ptxsmith {
+namespace {
+
+void Fill(ir::Instr& instr, ir::Op op, uint32_t mnemonic, std::initializer_list<ir::Operand> src,
+          SourceLoc loc) {
+  instr.op = op;
+  instr.mnemonic = mnemonic;
+  instr.src = src;
+  instr.loc = loc;
+}
+
+// `loc`, or where it is unknown that of the instruction before.
+SourceLoc PlaceOf(const ir::Kernel& kernel, SourceLoc loc) {
+  return loc.line == 0 && !kernel.body.empty() ? kernel.body.back().loc : loc;
+}
+
+}  // namespace
 
 Recorder::Recorder(ir::Kernel kernel) : kernel_(std::move(kernel)) {
   regions_.push_back(0);
@@ -53,12 +69,9 @@ void Recorder::CheckSources(absl::Span<const ir::Operand> src, SourceLoc loc) {
 
 ir::Instr Recorder::Make(ir::Op op, absl::string_view mnemonic,
                          std::initializer_list<ir::Operand> src, SourceLoc loc) {
-  if (loc.line == 0 && !kernel_.body.empty()) loc = kernel_.body.back().loc;
+  loc = PlaceOf(kernel_, loc);
   ir::Instr instr;
-  instr.op = op;
-  instr.mnemonic = MnemonicId(mnemonic, loc);
-  instr.src = src;
-  instr.loc = loc;
+  Fill(instr, op, MnemonicId(mnemonic, loc), src, loc);
   return instr;
 }
 
@@ -70,14 +83,11 @@ void Recorder::Append(ir::Instr&& instr) {
 // As above, without an instruction that is moved: most come this way.
 void Recorder::Append(ir::Op op, absl::string_view mnemonic, std::initializer_list<ir::Operand> src,
                       SourceLoc loc, std::optional<ir::RegId> dst) {
-  if (loc.line == 0 && !kernel_.body.empty()) loc = kernel_.body.back().loc;
+  loc = PlaceOf(kernel_, loc);
   CheckSources(src, loc);
   ir::Instr& instr = kernel_.body.emplace_back();
-  instr.op = op;
-  instr.mnemonic = MnemonicId(mnemonic, loc);
+  Fill(instr, op, MnemonicId(mnemonic, loc), src, loc);
   if (dst) instr.dst.push_back(*dst);
-  instr.src = src;
-  instr.loc = loc;
 }
 
 ir::Operand Recorder::Emit(RegClass cls, absl::string_view mnemonic,
