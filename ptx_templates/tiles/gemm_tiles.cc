@@ -27,8 +27,6 @@ constexpr uint32_t kSharedOfOthers = 24 * 1024;
 constexpr uint32_t kMaxWarps = 16;
 constexpr uint32_t kPieceSumBytes = 512;  // of a row tile, for eight tokens
 
-uint32_t DivideUp(uint32_t a, uint32_t b) { return (a + b - 1) / b; }
-
 // Rows of one type.
 struct Segment {
   const TileFormat& format;
@@ -112,7 +110,7 @@ GemmTiles::GemmTiles(KernelBuilder& k, const GemmTilesSpec& spec, const GemmTile
 Segment GemmTiles::MakeSegment(QuantType quant, const In<U8>& tiles, uint32_t first_row,
                                uint32_t rows) {
   const TileFormat& format = TileFormatOf(quant);
-  const uint32_t row_tiles = DivideUp(rows, kTileRows);
+  const uint32_t row_tiles = RowTileCount(rows);
   const RowRange tiles_of_group = RowTilesOf(group_, plan_.groups, row_tiles);
   // A thread block beyond the groups has nothing to do.
   const RowRange own{tiles_of_group.first,
@@ -128,8 +126,7 @@ void GemmTiles::Run() {
   for (const Segment& segment : segments_) {
     slot_bytes_ = std::max(slot_bytes_, segment.format.bytes);
     tile_bytes += TileBytes(segment.format, spec_.k, segment.rows);
-    most = std::max(
-        most, DivideUp(DivideUp(DivideUp(segment.rows, kTileRows), plan_.groups), plan_.sets));
+    most = std::max(most, DivideUp(DivideUp(RowTileCount(segment.rows), plan_.groups), plan_.sets));
   }
   const uint64_t image_bytes = ColumnImageBytes(spec_.k, spec_.columns);
   const auto x = k_.Param<In<U8>>("x", {.count = image_bytes});
@@ -273,7 +270,7 @@ void GemmTiles::StoreRound(const Segment& segment, const Val<U32>& first, const 
 GemmTilesPlan PlanOf(const GemmTilesSpec& spec) {
   constexpr uint32_t kTokens = 16;  // in the middle, as a plan must not depend on `columns`
   const uint32_t blocks = spec.k / kTileColumns;
-  const uint32_t row_tiles[] = {DivideUp(spec.n, kTileRows), DivideUp(spec.n2, kTileRows)};
+  const uint32_t row_tiles[] = {RowTileCount(spec.n), RowTileCount(spec.n2)};
   const uint32_t tile_bytes[] = {TileFormatOf(spec.quant).bytes, TileFormatOf(spec.quant2).bytes};
   const uint32_t least = DivideUp(blocks, kMaxPerSlice);
   GemmTilesPlan best{};

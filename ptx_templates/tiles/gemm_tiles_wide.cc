@@ -23,8 +23,6 @@ namespace {
 constexpr uint32_t kTeamWarps = kWarpGroupWarps;
 constexpr uint32_t kMaxTeams = 4;
 
-uint32_t DivideUp(uint32_t a, uint32_t b) { return (a + b - 1) / b; }
-
 // Rows of one type.
 struct Segment {
   const TileFormat& format;
@@ -33,7 +31,7 @@ struct Segment {
   uint32_t rows;
   uint32_t first_quad;  // of four row tiles
 
-  uint32_t row_tiles() const { return DivideUp(rows, kTileRows); }
+  uint32_t row_tiles() const { return RowTileCount(rows); }
   uint32_t quads() const { return DivideUp(row_tiles(), kTeamWarps); }
 };
 

@@ -52,7 +52,7 @@ absl::StatusOr<KernelSpec> BuildGemvTiles(const GemvTilesSpec& spec, const Targe
   KernelBuilder k(KeyOf(spec, target), GemvTilesSpec::kFamily, target);
 
   const uint64_t tile_bytes = TileBytes(format, spec.k, spec.n);
-  const uint32_t row_tiles = (spec.n + kTileRows - 1) / kTileRows;
+  const uint32_t row_tiles = RowTileCount(spec.n);
   const uint32_t blocks = spec.k / kTileColumns;
   const uint32_t threads = spec.warps * kWarpLanes;
   const auto y = k.Param<Out<F32>>("y", {.count = spec.n});

@@ -318,7 +318,7 @@ absl::StatusOr<KernelSpec> BuildRepack(const RepackSpec& spec, const Target& tar
   const bool two = spec.order == RowOrder::kInterleaved;
   const uint32_t row_bytes = spec.k / decoder.chunk_weights * decoder.chunk_bytes;
   const uint32_t rows = two ? spec.n / 2 : spec.n;  // of a matrix
-  const uint32_t row_tiles = (spec.n + kTileRows - 1) / kTileRows;
+  const uint32_t row_tiles = RowTileCount(spec.n);
   const uint32_t blocks = spec.k / kTileColumns;
   const uint64_t tile_bytes = TileBytes(format, spec.k, spec.n);
   const PointerOptions source = {.count = uint64_t{rows} * row_bytes, .constant = true};

@@ -28,7 +28,7 @@ const TileFormat* FindTileFormat(QuantType type) {
 const TileFormat& TileFormatOf(QuantType type) { return *FindTileFormat(type); }
 
 uint64_t TileBytes(const TileFormat& format, uint32_t k, uint32_t n) {
-  return uint64_t{(n + kTileRows - 1) / kTileRows} * (k / kTileColumns) * format.bytes;
+  return uint64_t{RowTileCount(n)} * (k / kTileColumns) * format.bytes;
 }
 
 }  // namespace ptxsmith

@@ -81,6 +81,11 @@ const TileFormat& TileFormatOf(QuantType type);
 inline constexpr FieldRule kTileQuantRule =
     OneOf(QuantType::kQ4_0, QuantType::kQ8_0, QuantType::kQ4K, QuantType::kQ5K, QuantType::kQ6K);
 
+constexpr uint32_t DivideUp(uint32_t a, uint32_t b) { return (a + b - 1) / b; }
+
+// Row tiles of a matrix of n rows.
+constexpr uint32_t RowTileCount(uint32_t n) { return DivideUp(n, kTileRows); }
+
 // Of a matrix of n rows of k weights; the last tiles are filled up when n is no multiple of 16.
 uint64_t TileBytes(const TileFormat& format, uint32_t k, uint32_t n);
 
